@@ -1,0 +1,1 @@
+"""What a good document is: rule sets, transforms and deduplication kernels."""

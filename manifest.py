@@ -1,0 +1,121 @@
+"""Fingerprints and manifests: what a stage is, and the proof that it is done.
+
+A stage's folder is named by the fingerprint of all that its result depends on, and its manifest is written last, so a
+manifest that exists means that every file it lists is complete. Costs one hash pass over each output file.
+"""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import orjson
+import xxhash
+
+from . import storage
+from .errors import RunError
+
+NAME = "manifest.json"
+
+
+def fingerprint(value: object) -> str:
+    """xxh3-128 of a value's canonical JSON (sorted keys, UTF-8), in hexadecimal: 32 characters."""
+    return xxhash.xxh3_128_hexdigest(canonical(value))
+
+
+def canonical(value: object) -> bytes:
+    """The value as JSON with sorted keys and no white space.
+
+    Raises:
+        TypeError: the value holds something that JSON cannot.
+    """
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """One file that a manifest vouches for: path relative to the manifest's folder, rows, bytes, xxh3-128."""
+
+    path: str
+    rows: int
+    bytes: int
+    hash: str
+
+    @classmethod
+    def of(cls, folder: str | Path, path: str, rows: int) -> "OutputFile":
+        """The entry of a file that has just been written."""
+        file = Path(folder) / path
+        return cls(path, rows, file.stat().st_size, storage.hash_file(file))
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a stage produced. Holds no times, hosts or absolute paths: equal work gives equal bytes."""
+
+    stage: str
+    version: int
+    fingerprint: str
+    options: dict[str, Any] = field(default_factory=dict)
+    parents: tuple[str, ...] = ()
+    files: tuple[OutputFile, ...] = ()
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: str | Path) -> None:
+        """Writes `manifest.json` into the folder, atomically."""
+        with storage.atomic_write(Path(folder) / NAME) as stream:
+            stream.write(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n")
+
+    @classmethod
+    def read(cls, folder: str | Path) -> "Manifest":
+        """Reads the manifest of a folder.
+
+        Raises:
+            RunError: there is none, or it is not one of ours.
+        """
+        path = Path(folder) / NAME
+        try:
+            data = orjson.loads(storage.read_bytes(path))
+            files = tuple(OutputFile(**entry) for entry in data.pop("files"))
+            return cls(files=files, parents=tuple(data.pop("parents")), **data)
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+            raise RunError("is not a manifest", where=str(path), fix="build the folder again") from None
+
+    @classmethod
+    def find(cls, folder: str | Path) -> "Manifest | None":
+        """The manifest of a folder, None where the folder has none yet."""
+        return cls.read(folder) if storage.exists(Path(folder) / NAME) else None
+
+    def check_sizes(self, folder: str | Path) -> None:
+        """Compares the size of every listed file with the record.
+
+        Raises:
+            RunError: a file is missing, cut short or longer than it was written.
+        """
+        for entry in self.files:
+            path = Path(folder) / entry.path
+            size = path.stat().st_size if path.exists() else None
+            if size != entry.bytes:
+                raise RunError(
+                    "the file is missing" if size is None else "the file was cut short or changed",
+                    where=str(path),
+                    seen="no file" if size is None else f"{size:,} bytes",
+                    expected=f"{entry.bytes:,} bytes, as {NAME} records",
+                    fix=f"remove {folder} and run again: the stage is made anew",
+                )
+
+    def check_hashes(self, folder: str | Path) -> None:
+        """Compares size and hash of every listed file with the record.
+
+        Raises:
+            RunError: naming the first file that differs.
+        """
+        self.check_sizes(folder)
+        for entry in self.files:
+            seen = storage.hash_file(Path(folder) / entry.path)
+            if seen != entry.hash:
+                raise RunError(
+                    "the file's bytes changed since it was written",
+                    where=str(Path(folder) / entry.path),
+                    seen=seen,
+                    expected=entry.hash,
+                    fix=f"remove {folder} and run again: the stage is made anew",
+                )

@@ -1,0 +1,1 @@
+"""Curate and build: plan, stages, runner, readers and writers."""

@@ -1,0 +1,1 @@
+"""One module per input format: bytes of a split in, record batches of documents out."""

@@ -1,0 +1,1 @@
+"""The MoE++ trainer: model, optimizers, loader, checkpoints, evaluation."""
