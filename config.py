@@ -8,7 +8,7 @@ parse in pure Python (about 1 ms per 100 lines); torch, pyarrow and ray are neve
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -17,16 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
 
 from .errors import ConfigError
+from .yaml_document import Document, KeyPath, override, parse
 
-KeyPath = tuple[str | int, ...]
 T = TypeVar("T", bound=BaseModel)
-
-# YAML 1.2 core schema, plus digit separators; 1e4 and 1e-3 are numbers (in YAML 1.1 they are strings).
-_INT = re.compile(r"[-+]?[0-9][0-9_]*")
-_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?")
-_BOOL = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_NULL = {"", "~", "null", "Null", "NULL"}
-_AMBIGUOUS = {"yes", "no", "on", "off", "y", "n"}
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
@@ -98,36 +91,6 @@ ShareOrCount = Annotated[int | float, BeforeValidator(parse_share_or_count)]
 
 
 @dataclass(frozen=True)
-class Document:
-    """A parsed YAML file: plain values, and the line (from 1) at which each key path stands."""
-
-    name: str
-    data: dict[str, Any]
-    lines: dict[KeyPath, int]
-    overridden: frozenset[KeyPath] = frozenset()
-
-    def place(self, path: KeyPath) -> str:
-        """`file:line` of the nearest enclosing key path that stands in the file, or the override that set it."""
-        for length in range(len(path), -1, -1):
-            prefix = path[:length]
-            if prefix in self.overridden:
-                return f"--set {dotted(prefix)}"
-            if prefix in self.lines:
-                return f"{self.name}:{self.lines[prefix]}"
-        return self.name
-
-    def value(self, path: KeyPath) -> object:
-        """What stands at the key path, None where nothing does."""
-        node: Any = self.data
-        for key in path:
-            try:
-                node = node[key]
-            except (KeyError, IndexError, TypeError):
-                return None
-        return node
-
-
-@dataclass(frozen=True)
 class Loaded(Generic[T]):
     """A validated section with the document it came from, for errors that are found later."""
 
@@ -138,13 +101,12 @@ class Loaded(Generic[T]):
         """A ConfigError at a key path: file:line, the path and the value that stands there."""
         seen = self.document.value(path)
         return ConfigError(
-            f"{dotted(path)}: {what}", where=self.document.place(path), seen=seen, expected=expected, fix=fix
+            f"{self.document.full(path)}: {what}",
+            where=self.document.place(path),
+            seen=seen,
+            expected=expected,
+            fix=fix,
         )
-
-
-def dotted(path: KeyPath) -> str:
-    """`sources.0.path` of a key path."""
-    return ".".join(str(part) for part in path)
 
 
 def load(path: str | Path, model: type[T], overrides: Sequence[str] = ()) -> Loaded[T]:
@@ -193,7 +155,7 @@ def _complaint(document: Document, error: dict[str, Any]) -> ConfigError:
         key = context["key"]
         suggestion = f"did you mean {context['nearest']}?" if context["nearest"] else "remove the key"
         return ConfigError(
-            f"{dotted((*path, key))}: unknown key {key}",
+            f"{document.full((*path, key))}: unknown key {key}",
             where=document.place((*path, key)),
             seen=document.value((*path, key)),
             expected="one of " + ", ".join(context["known"]),
@@ -201,7 +163,7 @@ def _complaint(document: Document, error: dict[str, Any]) -> ConfigError:
         )
     if error["type"] == "missing":
         key = str(error["loc"][-1])
-        return ConfigError(f"{dotted((*path, key))}: the key {key} is missing", where=document.place(path))
+        return ConfigError(f"{document.full((*path, key))}: the key {key} is missing", where=document.place(path))
     seen = document.value(path)
     expected = context.get("expected")
     fix = ""
@@ -210,7 +172,7 @@ def _complaint(document: Document, error: dict[str, Any]) -> ConfigError:
         fix = f"did you mean {close}?" if close else ""
     message = error["msg"].removeprefix("Value error, ")
     return ConfigError(
-        f"{dotted(path)}: {message}" if path else message,
+        f"{document.full(path)}: {message}" if (*document.prefix, *path) else message,
         where=document.place(path),
         seen=_short(seen),
         expected=expected,
@@ -232,130 +194,6 @@ def _existing(document: Document, loc: Sequence[str | int]) -> KeyPath:
     return path
 
 
-def override(document: Document, overrides: Sequence[str]) -> Document:
-    """The document with `a.b=value` settings applied.
-
-    Raises:
-        ConfigError: a setting without `=`, or one that goes through something that is no mapping or list.
-    """
-    overridden = set(document.overridden)
-    data = document.data
-    lines = dict(document.lines)
-    for setting in overrides:
-        name, equals, text = setting.partition("=")
-        if not equals or not name:
-            raise ConfigError("not a setting", where=f"--set {setting}", expected="KEY.PATH=VALUE")
-        path: KeyPath = tuple(int(part) if part.isdigit() else part for part in name.strip().split("."))
-        value = parse(f"value: {text}", f"--set {name}")
-        data = _replaced(data, path, value.data["value"], f"--set {name}")
-        for known in [known for known in lines if known[: len(path)] == path]:
-            del lines[known]
-        overridden.add(path)
-        overridden.update((*path, *below[1:]) for below in value.lines if len(below) > 1)
-    return Document(document.name, data, lines, frozenset(overridden))
-
-
-def _replaced(node: Any, path: KeyPath, value: object, where: str) -> Any:
-    if not path:
-        return value
-    key, rest = path[0], path[1:]
-    if isinstance(node, list) and isinstance(key, int):
-        if key >= len(node):
-            raise ConfigError(f"there is no entry {key}", where=where, expected=f"0 to {len(node) - 1}")
-        return [_replaced(old, rest, value, where) if i == key else old for i, old in enumerate(node)]
-    if isinstance(node, dict) or node is None:
-        return {**(node or {}), str(key): _replaced((node or {}).get(str(key)), rest, value, where)}
-    raise ConfigError(f"{key} cannot be set: what is above it is neither mapping nor list", where=where, seen=node)
-
-
-def parse(text: str, name: str) -> Document:
-    """Parses YAML text.
-
-    Args:
-        text: the YAML.
-        name: what errors call it, mostly the file's path.
-
-    Raises:
-        ConfigError: on syntax errors, tabs, duplicate keys, bare yes/no/on/off, tags and merge keys.
-    """
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import MarkedYAMLError
-
-    try:
-        root = YAML(typ="safe", pure=True).compose(text)
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = error.problem or "not YAML"
-        rows = text.splitlines()
-        row = rows[line - 1] if line <= len(rows) else ""
-        fix = "indent with spaces, not tabs" if "\t" in row else ""
-        raise ConfigError(f"not YAML: {problem}", where=f"{name}:{line}", seen=row.strip() or None, fix=fix) from None
-    builder = _Builder(name)
-    data = builder.value(root, ()) if root is not None else {}
-    if not isinstance(data, dict):
-        raise ConfigError("is not a mapping of keys to values", where=f"{name}:1", seen=_short(data))
-    return Document(name, data, builder.lines)
-
-
-@dataclass
-class _Builder:
-    """Turns ruamel's nodes into plain values, noting where each stands."""
-
-    name: str
-    lines: dict[KeyPath, int] = field(default_factory=lambda: {(): 1})
-
-    def value(self, node: Any, path: KeyPath) -> Any:
-        from ruamel.yaml.nodes import MappingNode, ScalarNode, SequenceNode
-
-        self.lines.setdefault(path, node.start_mark.line + 1)
-        if isinstance(node, ScalarNode):
-            return self.scalar(node, path)
-        if isinstance(node, SequenceNode):
-            return [self.value(child, (*path, i)) for i, child in enumerate(node.value)]
-        if isinstance(node, MappingNode):
-            return self.mapping(node, path)
-        raise ConfigError("not a value", where=f"{self.name}:{node.start_mark.line + 1}")
-
-    def mapping(self, node: Any, path: KeyPath) -> dict[str, Any]:
-        result: dict[str, Any] = {}
-        for key_node, value_node in node.value:
-            key = str(key_node.value)
-            where = f"{self.name}:{key_node.start_mark.line + 1}"
-            if key in result:
-                first = self.lines[(*path, key)]
-                raise ConfigError(
-                    f"{dotted((*path, key))}: the key {key} stands twice", where=where, seen=f"first in line {first}"
-                )
-            if key == "<<":
-                raise ConfigError("merge keys are not supported", where=where, fix="write the keys out")
-            self.lines[(*path, key)] = key_node.start_mark.line + 1
-            result[key] = self.value(value_node, (*path, key))
-        return result
-
-    def scalar(self, node: Any, path: KeyPath) -> Any:
-        text = str(node.value)
-        where = f"{self.name}:{node.start_mark.line + 1}"
-        if node.style in ("'", '"', "|", ">"):
-            return text
-        if text.lower() in _AMBIGUOUS:
-            raise ConfigError(
-                f"{dotted(path)}: {text} can be read as a truth value or as text",
-                where=where,
-                seen=text,
-                fix=f'write true or false, or "{text}" for the text',
-            )
-        if text in _NULL:
-            return None
-        if text in _BOOL:
-            return _BOOL[text]
-        if _INT.fullmatch(text):
-            return int(text.replace("_", ""))
-        if _FLOAT.fullmatch(text):
-            return float(text.replace("_", ""))
-        return text
-
-
 def dump(section: BaseModel) -> str:
     """The section as YAML with every default written out, for the record beside an output."""
     from io import StringIO
@@ -365,6 +203,6 @@ def dump(section: BaseModel) -> str:
     stream = StringIO()
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
     yaml.dump(section.model_dump(mode="json", by_alias=True), stream)
     return stream.getvalue()

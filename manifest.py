@@ -33,18 +33,22 @@ def canonical(value: object) -> bytes:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """One file that a manifest vouches for: path relative to the manifest's folder, rows, bytes, xxh3-128."""
+    """One file that a manifest vouches for: path relative to the manifest's folder, rows, bytes, xxh3-128.
+
+    `source` names the source that all of its rows come from, where there is one.
+    """
 
     path: str
     rows: int
     bytes: int
     hash: str
+    source: str = ""
 
     @classmethod
-    def of(cls, folder: str | Path, path: str, rows: int) -> "OutputFile":
+    def of(cls, folder: str | Path, path: str, rows: int, source: str = "") -> "OutputFile":
         """The entry of a file that has just been written."""
         file = Path(folder) / path
-        return cls(path, rows, file.stat().st_size, storage.hash_file(file))
+        return cls(path, rows, file.stat().st_size, storage.hash_file(file), source)
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def open_stream(path: str) -> BinaryIO:
     if path.endswith(".gz"):
         from isal import igzip
 
-        return cast(BinaryIO, igzip.IGzipFile(fileobj=raw, mode="rb"))
+        return cast(BinaryIO, igzip.open(raw, "rb"))  # type: ignore[no-untyped-call]
     if path.endswith(".zst"):
         import zstandard
 
@@ -102,7 +102,8 @@ def decompression_errors() -> tuple[type[Exception], ...]:
     import zstandard
     from isal import isal_zlib
 
-    return (EOFError, OSError, zlib.error, isal_zlib.error, zstandard.ZstdError)
+    isal_error = cast(type[Exception], isal_zlib.error)
+    return (EOFError, OSError, zlib.error, isal_error, zstandard.ZstdError)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,148 @@
+"""`midtrain curate`: a recipe's inputs to curated documents, through stages that a second run finds done.
+
+Plans the stages from recipe and inputs, brings the last one to completion, and writes the one file that a mixture
+opens. Costs, when all is done, a stat of each input and one small read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .. import config, storage
+from ..errors import RunError
+from ..filters.rules import Filter
+from ..manifest import Manifest, OutputFile
+from ..progress import Events, Progress
+from .choose_duplicates import ChooseDuplicates, WriteKeys
+from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .inputs import find_inputs, split_inputs
+from .output import Output
+from .parts import kept_parts
+from .recipe import Recipe, Step
+from .runner import Runner
+from .stage import Stage
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What a curation came to: its manifest, the document stages in order, and the tasks that this run did."""
+
+    manifest: Manifest
+    stages: tuple[tuple[str, dict[str, Any]], ...]
+    tasks_run: int
+
+
+def plan(recipe: Recipe) -> list[DocumentStage]:
+    """The document stages of a recipe, in order; barriers hang between them as parents.
+
+    Raises:
+        ConfigError: an input is missing or empty.
+    """
+    spec = recipe.spec
+    files = find_inputs(recipe.loaded, recipe.output / "inputs.json")
+    cut = split_inputs(spec, files)
+    fused, rest = _until_barrier(recipe.steps)
+    scores = _scores(fused)
+    limit = spec.max_quarantined
+    stage: DocumentStage = ReadDocuments(
+        recipe.output, _label(fused, "read"), fused, scores, limit, spec.sources, tuple(files), tuple(cut)
+    )
+    stages = [stage]
+    while rest:
+        barrier, (fused, rest) = rest[0], _until_barrier(rest[1:])
+        scores += tuple(score for score in _scores(fused) if score not in scores)
+        keys = WriteKeys(recipe.output, stage, barrier)
+        choice = ChooseDuplicates(recipe.output, stage, keys, barrier)
+        label = _label(fused, barrier.name)
+        stage = RemoveDuplicates(recipe.output, label, fused, scores, limit, stage, choice)
+        stages.append(stage)
+    return stages
+
+
+def curate(recipe: Recipe, workers: int, progress: Progress, overwrite: bool = False) -> Curated:
+    """Runs a recipe.
+
+    Args:
+        recipe: the loaded recipe.
+        workers: 0 runs in this process, N in N local processes.
+        progress: what the person sees.
+        overwrite: whether the output of another recipe in the same folder may be replaced.
+
+    Raises:
+        ConfigError: an input is missing or empty, or the folder holds another result.
+        RunError: a file is damaged, too many documents were set aside, or counts do not add up.
+    """
+    output = Output(recipe.output, "curate")
+    output.open()
+    with Runner(workers, Events(recipe.output / "events.jsonl"), progress) as runner:
+        stages = plan(recipe)
+        last = stages[-1]
+        output.claim(last.fingerprint, overwrite)
+        (recipe.output / "recipe.yaml").write_text(config.dump(recipe.spec), encoding="utf-8")
+        for stage in stages:
+            runner.ensure(stage)
+    manifest = _publish(output, recipe, stages)
+    for stage in stages:
+        _remove_scratch(stage)
+    return Curated(manifest, tuple(_funnel(stages)), runner.tasks_run)
+
+
+def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) -> Manifest:
+    last = stages[-1]
+    done = last.finished()
+    files = tuple(
+        OutputFile(f"stages/{last.folder.name}/{file.path}", file.rows, file.bytes, file.hash, file.source)
+        for file in kept_parts(done)
+    )
+    if not files:
+        raise RunError(
+            "nothing is left: every document was dropped",
+            where=str(recipe.output),
+            seen="; ".join(f"{reason} {count:,}" for reason, count in _reasons(stages).items()),
+            fix="loosen the rule that drops most",
+        )
+    manifest = Manifest(
+        stage="curate",
+        version=1,
+        fingerprint=last.fingerprint,
+        options={"name": recipe.spec.name, "scores": list(last.scores)},
+        parents=tuple(stage.fingerprint for stage in stages),
+        files=files,
+        counts={"funnel": [{"stage": name, **counts} for name, counts in _funnel(stages)]},
+    )
+    output.publish(manifest)
+    return manifest
+
+
+def _funnel(stages: Sequence[DocumentStage]) -> list[tuple[str, dict[str, Any]]]:
+    return [(stage.folder.name, stage.finished().counts) for stage in stages]
+
+
+def _reasons(stages: Sequence[DocumentStage]) -> dict[str, int]:
+    return {reason: count for _, counts in _funnel(stages) for reason, count in counts["dropped"].items()}
+
+
+def _remove_scratch(stage: Stage) -> None:
+    for parent in stage.parents:
+        if parent.scratch:
+            storage.remove_tree(parent.folder)
+            _remove_scratch(parent)
+
+
+def _until_barrier(steps: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:
+    for index, step in enumerate(steps):
+        if not isinstance(step.options, Filter):
+            return tuple(steps[:index]), tuple(steps[index:])
+    return tuple(steps), ()
+
+
+def _scores(steps: Sequence[Step]) -> tuple[str, ...]:
+    names: dict[str, None] = {}
+    for step in steps:
+        if isinstance(step.options, Filter):
+            names |= dict.fromkeys(step.options.score_columns)
+    return tuple(names)
+
+
+def _label(steps: Sequence[Step], otherwise: str) -> str:
+    return steps[-1].name if steps else otherwise

@@ -1,0 +1,127 @@
+"""Curated documents as a mixture reads them: the parts of one output that hold what a source's `where` selects.
+
+Opens a curated output by its manifest alone and never lists a folder, so a half-finished stage cannot be read.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .. import config
+from ..errors import ConfigError
+from ..filters.document import SCHEMA
+from ..manifest import NAME, Manifest, OutputFile
+from ..mixtures.schema import MixtureSource, where_conditions
+from .parts import read_part
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a mixture's source takes of a curated output.
+
+    Args:
+        source: the mixture's source.
+        fingerprint: of the curated output.
+        parts: the files that can hold a selected document, in the order of the output.
+        folder: the curated output; not part of the record, so that it may be moved.
+        text_bytes: UTF-8 bytes of text in those parts, before `where` on other columns.
+    """
+
+    source: MixtureSource
+    fingerprint: str
+    parts: tuple[OutputFile, ...]
+    folder: Path
+    text_bytes: int
+
+    def record(self) -> dict[str, Any]:
+        """What the tokens of the selection depend on."""
+        return {
+            "documents": self.fingerprint,
+            "where": self.source.model_dump(mode="json")["where"],
+        }
+
+    def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The selected rows of a part, with the named columns.
+
+        Raises:
+            RunError: the file is gone or damaged.
+        """
+        conditions = where_conditions(self.source.where)
+        needed = dict.fromkeys([*columns, *(column for column, _, _ in conditions)])
+        for batch in read_part(self.folder / self.parts[part].path, list(needed)):
+            mask = pa.array([True] * batch.num_rows) if not conditions else None
+            for column, operator, wanted in conditions:
+                holds = _holds(batch.column(column), operator, wanted)
+                mask = holds if mask is None else pc.and_(mask, holds)
+            chosen = batch.filter(pc.fill_null(mask, False))
+            if chosen.num_rows:
+                yield chosen.select(list(columns))
+
+
+def select(source: MixtureSource, where: str) -> Selection:
+    """Opens what a mixture's source names.
+
+    Args:
+        source: the mixture's source.
+        where: file:line of the source, for errors.
+
+    Raises:
+        ConfigError: there is no curated output, it has no such column, or no part can hold such a document.
+        RunError: a file of the output was cut short.
+    """
+    folder = Path(source.documents)
+    if not (folder / NAME).exists():
+        raise ConfigError(
+            f"source {source.name}: there is no curated output (no {NAME})",
+            where=where,
+            seen=source.documents,
+            fix="run midtrain curate first, or correct documents:",
+        )
+    manifest = Manifest.read(folder)
+    if manifest.stage != "curate":
+        raise ConfigError(
+            f"source {source.name}: the folder is not a curated output",
+            where=where,
+            seen=f"an output of {manifest.stage}",
+        )
+    manifest.check_sizes(folder)
+    known = [*SCHEMA.names, *manifest.options["scores"]]
+    for column, _, _ in where_conditions(source.where):
+        if column not in known:
+            close = config.nearest(column, known)
+            raise ConfigError(
+                f"source {source.name}: the documents have no column {column}",
+                where=where,
+                expected=", ".join(known),
+                fix=f"did you mean {close}?" if close else "",
+            )
+    wanted = _sources(source)
+    parts = tuple(file for file in manifest.files if wanted is None or file.source in wanted)
+    if not parts:
+        present = sorted({file.source for file in manifest.files})
+        raise ConfigError(
+            f"source {source.name} is empty: no document comes from {', '.join(sorted(wanted or ()))}",
+            where=where,
+            expected="where.source among " + ", ".join(present),
+        )
+    last = manifest.counts["funnel"][-1]["sources"]
+    size = sum(int(last[name]["text_bytes"]) for name in {file.source for file in parts})
+    return Selection(source, manifest.fingerprint, parts, folder, size)
+
+
+def _sources(source: MixtureSource) -> set[str] | None:
+    for column, operator, wanted in where_conditions(source.where):
+        if column == "source" and operator == "in":
+            return set(wanted)
+    return None
+
+
+def _holds(column: pa.Array, operator: str, wanted: Any) -> Any:
+    if operator == "in":
+        return pc.is_in(column.cast(pa.large_string()), pa.array(wanted, pa.large_string()))
+    compare = {">": pc.greater, ">=": pc.greater_equal, "<": pc.less, "<=": pc.less_equal, "==": pc.equal}
+    return compare[operator](column, pa.scalar(wanted).cast(column.type))

@@ -1,0 +1,235 @@
+"""Stages that pass documents on: reading and every per-document step up to the next barrier, fused into one task.
+
+A document is read, judged by all steps in turn, and written once, kept or dropped with the rule that dropped it. A
+document that makes a step raise is set aside with the error; this module holds the project's one broad `except`.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..errors import MidtrainError, RunError
+from ..filters.document import SCHEMA, DocumentBatch
+from ..filters.rules import Decision, Filter
+from . import exchange
+from .choose_duplicates import DUPLICATES, ChooseDuplicates
+from .inputs import InputFile, Task, describe
+from .parts import DROPPED, PartWriter, check_sum, kept_parts, quarantine_sample, read_part
+from .readers.records import Quarantined
+from .reading import read
+from .recipe import SourceSpec, Step
+from .stage import Counts, Stage, TaskResult
+
+LEAST_QUARANTINED = 10  # documents of a source that may be set aside however few it has
+
+
+@dataclass(frozen=True)
+class DocumentStage(Stage):
+    """What both kinds of document stages share: the fused steps, the columns, the quarantine's limit.
+
+    Args:
+        label: the folder's name: the last step's.
+        steps: per-document steps, in order.
+        scores: the score columns of every part, from this stage's steps and those before.
+        max_quarantined: a share of a source's documents, or a number of them. Not part of the fingerprint.
+    """
+
+    label: str
+    steps: tuple[Step, ...]
+    scores: tuple[str, ...]
+    max_quarantined: float
+
+    @property
+    def name(self) -> str:
+        """The last step's name."""
+        return self.label
+
+    def schema(self) -> pa.Schema:
+        """The documents' columns and the scores so far."""
+        schema = SCHEMA
+        for score in self.scores:
+            schema = schema.append(pa.field(score, pa.float64()))
+        return schema
+
+    def check(self, counts: Counts) -> None:
+        """Checks the sums, and the number of quarantined documents of each source.
+
+        Raises:
+            RunError: counts that do not add up, or too many quarantined.
+        """
+        check_sum(counts, self.folder.name)
+        for source, own in counts["sources"].items():
+            share = self.max_quarantined
+            limit = share * own["documents"] if share < 1 else share
+            if own["quarantined"] > max(limit, LEAST_QUARANTINED if share < 1 else limit):
+                raise self._too_many(source, own["quarantined"], own["documents"], max(limit, LEAST_QUARANTINED))
+
+    def _too_many(self, source: str, count: int, documents: int, limit: float) -> RunError:
+        files = [result.files for task in range(self.tasks()) if (result := self.read_marker(task)) is not None]
+        own = [file for group in files for file in group if file.source == source]
+        sample = [f"{row['place']}: {row['error']}" for row in quarantine_sample(self.folder, own)]
+        return RunError(
+            f"source {source}: too many documents had to be set aside",
+            where=str(self.folder / "quarantine"),
+            seen=f"{count:,} of {documents:,}; the first: " + "; ".join(sample),
+            expected=f"at most {limit:,.0f}",
+            fix="mend the input, or raise max_quarantined in the recipe (the work done so far is kept)",
+        )
+
+    def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
+        """Runs the fused steps over documents of one source and writes what becomes of each."""
+        documents = DocumentBatch(self._with_scores(batch))
+        for step in self.steps:
+            if source in step.sources and isinstance(step.options, Filter) and len(documents):
+                documents = _judge(step, step.options, documents, writer)
+        writer.keep(documents.record_batch)
+
+    def _with_scores(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        missing = [score for score in self.scores if score not in batch.schema.names]
+        arrays = [*batch.columns, *(pa.nulls(batch.num_rows, pa.float64()) for _ in missing)]
+        names = [*batch.schema.names, *missing]
+        return pa.record_batch([arrays[names.index(name)] for name in self.schema().names], schema=self.schema())
+
+
+@dataclass(frozen=True)
+class ReadDocuments(DocumentStage):
+    """Reads the recipe's inputs; one task a split."""
+
+    sources: tuple[SourceSpec, ...]
+    files: tuple[InputFile, ...]
+    cut: tuple[Task, ...]
+
+    def options(self) -> dict[str, Any]:
+        """Inputs with their hashes, the cut, how each source is read, the steps."""
+        return {
+            **describe(self.files, self.cut),
+            "sources": [source.model_dump(mode="json", exclude={"path"}) for source in self.sources],
+            "steps": [step.record() for step in self.steps],
+            "scores": list(self.scores),
+        }
+
+    def tasks(self) -> int:
+        """One a split, or a group of small files."""
+        return len(self.cut)
+
+    def run(self, task: int) -> TaskResult:
+        """Reads the task's splits and judges their documents."""
+        source = next(one for one in self.sources if one.name == self.cut[task][0].source)
+        with PartWriter(self.folder, task, source.name, self.schema()) as writer:
+            for chunk in read(self.cut[task], source):
+                writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes)
+                writer.set_aside(chunk.quarantined)
+                self.apply(chunk.batch, source.name, writer)
+            return writer.finish()
+
+
+@dataclass(frozen=True)
+class RemoveDuplicates(DocumentStage):
+    """Passes on an earlier stage's documents without the duplicates chosen and judges them; one task a part."""
+
+    upstream: DocumentStage
+    choice: ChooseDuplicates
+
+    @property
+    def parents(self) -> tuple[Stage, ...]:
+        """The documents and the choice."""
+        return (self.upstream, self.choice)
+
+    def options(self) -> dict[str, Any]:
+        """The steps after the barrier."""
+        return {"steps": [step.record() for step in self.steps], "scores": list(self.scores)}
+
+    def tasks(self) -> int:
+        """One a part of the earlier stage."""
+        return len(kept_parts(self.upstream.finished()))
+
+    def run(self, task: int) -> TaskResult:
+        """Reads a part, leaves out its duplicates, judges the rest."""
+        part = kept_parts(self.upstream.finished())[task]
+        duplicates = exchange.read(self.choice.outputs(), task, DUPLICATES).sort_by("row")
+        rows = duplicates.column("row").to_numpy()
+        start = 0
+        with PartWriter(self.folder, task, part.source, self.schema()) as writer:
+            for batch in read_part(self.upstream.folder / part.path):
+                first, last = np.searchsorted(rows, [start, start + batch.num_rows])
+                inside = duplicates.slice(int(first), int(last - first))
+                writer.read(batch.num_rows, batch.nbytes)
+                keep = np.ones(batch.num_rows, bool)
+                keep[rows[first:last] - start] = False
+                self._drop(batch, ~keep, inside, writer)
+                self.apply(batch.filter(pa.array(keep)), part.source, writer)
+                start += batch.num_rows
+            return writer.finish()
+
+    def _drop(self, batch: pa.RecordBatch, mask: np.ndarray[Any, Any], chosen: pa.Table, writer: PartWriter) -> None:
+        gone = batch.filter(pa.array(mask))
+        count = gone.num_rows
+        if count == 0:
+            return
+        step = self.choice.step.name
+        columns = [gone.column("id"), gone.column("source"), pa.array([step] * count), pa.array(["duplicate"] * count)]
+        nothing = pa.nulls(count, pa.float64())
+        partner = chosen.column("partner").combine_chunks()
+        writer.drop(step, pa.record_batch([*columns, nothing, nothing, partner], schema=DROPPED))
+
+
+def _judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWriter) -> DocumentBatch:
+    """Applies one filter; what it drops is written, what makes it raise is set aside, the rest is returned."""
+    kept: list[pa.RecordBatch] = []
+    for part, outcome in _attempt(options, documents):
+        if isinstance(outcome, Exception):
+            writer.set_aside([_quarantine(step.name, part, outcome)])
+            continue
+        kept.append(part.record_batch.filter(pa.array(outcome.keep)))
+        _write_dropped(step, options, part, outcome, writer)
+    if not kept:
+        return DocumentBatch(documents.record_batch.slice(0, 0))
+    return DocumentBatch(pa.concat_batches(kept) if len(kept) > 1 else kept[0])
+
+
+def _attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[DocumentBatch, Decision | Exception]]:
+    """Decides a batch; where code raises, the batch is halved until the documents that do it stand alone."""
+    try:
+        annotated = options.annotate(documents)
+        yield annotated, options.decide(annotated)
+        return
+    except MidtrainError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a document that makes code raise is set aside, never lost
+        if len(documents) == 1:
+            yield documents, error
+            return
+    half = len(documents) // 2
+    yield from _attempt(options, DocumentBatch(documents.record_batch.slice(0, half)))
+    yield from _attempt(options, DocumentBatch(documents.record_batch.slice(half)))
+
+
+def _quarantine(step: str, documents: DocumentBatch, error: Exception) -> Quarantined:
+    row = documents.record_batch.slice(0, 1)
+    text = f"{type(error).__name__}: {error}"
+    identity = str(row.column("id")[0].as_py())
+    return Quarantined(identity, str(row.column("source")[0].as_py()), step, text, f"document {identity}")
+
+
+def _write_dropped(
+    step: Step, options: Filter, documents: DocumentBatch, decision: Decision, writer: PartWriter
+) -> None:
+    mask = ~decision.keep
+    if not mask.any():
+        return
+    gone = documents.record_batch.filter(pa.array(mask))
+    names: Sequence[str] = [rule.name for rule in options.rules]
+    rules = pa.array([names[rule] for rule in decision.rule[mask]], pa.string())
+    columns = [
+        gone.column("id"),
+        gone.column("source"),
+        pa.array([step.name] * gone.num_rows, pa.string()),
+        rules,
+        pa.array(decision.value[mask]),
+        pa.array(decision.threshold[mask]),
+        pa.nulls(gone.num_rows, pa.string()),
+    ]
+    writer.drop(step.name, pa.record_batch(columns, schema=DROPPED))

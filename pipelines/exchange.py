@@ -1,0 +1,50 @@
+"""Exchange by partition through files: every task writes one file, every later task reads its slice of each.
+
+Rows are sorted by partition and each partition is one record batch of an Arrow IPC file, whose footer is the index; so
+there are as many files as tasks, never tasks times partitions, and a lost task costs one file. Reading a slice maps
+the file and touches only its pages.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from .. import storage
+from ..manifest import OutputFile
+
+
+def write(
+    folder: Path, name: str, rows: pa.RecordBatch, partition: npt.NDArray[Any], partitions: int, source: str = ""
+) -> OutputFile:
+    """Writes rows grouped by partition; within one they keep their order.
+
+    Args:
+        folder: the stage's folder.
+        name: the file's name below it.
+        rows: m rows.
+        partition: int[m], each from 0 to `partitions`.
+        partitions: how many there are; each gets a record batch, an empty one where it has no rows.
+        source: what the manifest's entry says of the rows.
+    """
+    order = np.argsort(partition, kind="stable")
+    ends = np.searchsorted(partition[order], np.arange(partitions), side="right")
+    grouped = rows.take(pa.array(order))
+    with storage.atomic_write(folder / name) as stream, pa.ipc.new_file(stream, rows.schema) as writer:
+        start = 0
+        for stop in ends.tolist():
+            writer.write_batch(grouped.slice(start, stop - start))
+            start = stop
+    return OutputFile.of(folder, name, rows.num_rows, source)
+
+
+def read(paths: Sequence[Path], partition: int, schema: pa.Schema) -> pa.Table:
+    """The rows of one partition from all files, in the order of the files."""
+    batches = []
+    for path in paths:
+        with pa.memory_map(str(path)) as mapped:
+            batches.append(pa.ipc.open_file(mapped).get_batch(partition))
+    return pa.Table.from_batches(batches, schema=schema)

@@ -1,0 +1,63 @@
+"""An output folder: one result at a time, replaced only when asked to.
+
+The folder's `manifest.json` is written last, so it stands only beside a complete result.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ConfigError
+from ..manifest import NAME, Manifest
+
+
+@dataclass(frozen=True)
+class Output:
+    """The folder of one verb's result.
+
+    Args:
+        folder: where it is.
+        verb: `curate` or `build`: what the manifest must be of.
+    """
+
+    folder: Path
+    verb: str
+
+    def open(self) -> None:
+        """Makes the folder.
+
+        Raises:
+            ConfigError: a file stands in its place, or it cannot be written.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"the output folder cannot be made: {error.strerror}",
+                where=str(self.folder),
+                fix="choose another output",
+            ) from None
+
+    def claim(self, fingerprint: str, overwrite: bool) -> None:
+        """Makes sure that the folder is free, or holds this very result, or may be overwritten.
+
+        Raises:
+            ConfigError: another result stands in it.
+        """
+        found = Manifest.find(self.folder)
+        if found is None or found.fingerprint == fingerprint:
+            return
+        if found.stage != self.verb or not overwrite:
+            raise ConfigError(
+                f"the folder holds another result of {found.stage}: its options or inputs were different",
+                where=str(self.folder),
+                seen=found.fingerprint,
+                expected=fingerprint,
+                fix="choose another output"
+                + (", or pass --overwrite (stages that are still right are kept)" if found.stage == self.verb else ""),
+            )
+        (self.folder / NAME).unlink()
+
+    def publish(self, manifest: Manifest) -> None:
+        """Writes the manifest, unless the same bytes stand there already."""
+        if Manifest.find(self.folder) != manifest:
+            manifest.write(self.folder)

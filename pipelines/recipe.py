@@ -1,0 +1,204 @@
+"""The recipe: what is read, and the steps that documents go through, as the YAML says it.
+
+Every key is checked when the file is loaded, each step's options by the step itself, so that a recipe that loads can
+run. Costs no more than the imports of the steps it names.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from .. import config, storage
+from ..config import Count, Loaded, Section, ShareOrCount
+from ..errors import ConfigError
+from ..filters import catalogue
+from ..filters.rules import Barrier, Filter
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+DOCUMENT_FIELDS = ("text", "id", "url", "date", "language")
+REASONING_FIELDS = ("prompt", "reasoning", "response", "answer", "messages", "system", "id", "url", "date")
+Format = Literal["jsonl", "parquet", "text", "reasoning", "generated"]
+Form = Literal["worked", "answer_only", "fact"]
+
+
+class SourceSpec(Section):
+    """One source of a recipe: files of one format, or generated problems."""
+
+    name: str = Field(pattern=f"^{NAME}$")
+    path: str | None = None
+    format: Format | None = None
+    fields: dict[str, str] = Field(default_factory=dict)
+    document: Literal["file", "line"] = "file"
+    tasks: tuple[str, ...] = ()
+    form: Form = "worked"
+    steps: tuple[int, ...] = ()
+    count: Count | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _belongs_together(self) -> "SourceSpec":
+        if self.format == "generated":
+            if self.path is not None or self.fields:
+                raise ValueError("a generated source has no path and no fields")
+            if not self.tasks or self.count is None:
+                raise ValueError("a generated source needs tasks and count")
+            if self.form == "fact" and self.steps:
+                raise ValueError("facts have one step: leave steps out")
+            if self.form != "fact" and (not self.steps or min(self.steps) < 1):
+                raise ValueError("a generated source needs steps, such as [4, 5]")
+            return self
+        if self.path is None:
+            raise ValueError("a source needs a path (or format: generated)")
+        if self.tasks or self.steps or self.count is not None:
+            raise ValueError("tasks, steps and count belong to format: generated")
+        known = REASONING_FIELDS if self.format == "reasoning" else DOCUMENT_FIELDS
+        for field in self.fields:
+            if field not in known:
+                close = config.nearest(field, known)
+                hint = f" (did you mean {close}?)" if close else ""
+                raise ValueError(f"fields cannot map {field}{hint}: one of {', '.join(known)}")
+        if self.format == "reasoning" and not ({"messages"} <= set(self.fields) or {"prompt"} <= set(self.fields)):
+            raise ValueError("a reasoning source needs fields: {prompt: …, response: …} or {messages: …}")
+        return self
+
+    def container(self, path: str) -> Literal["jsonl", "parquet", "text"]:
+        """How the file's bytes are laid out: by the format, for reasoning by the file's ending."""
+        if self.format in ("jsonl", "parquet", "text"):
+            return self.format
+        bare = path.removesuffix(".gz").removesuffix(".zst")
+        if bare.endswith((".parquet", ".pq")):
+            return "parquet"
+        if bare.endswith((".jsonl", ".ndjson", ".json")):
+            return "jsonl"
+        if bare.endswith((".txt", ".text", ".md", ".rst")) and self.format is None:
+            return "text"
+        raise ConfigError(
+            f"source {self.name}: the ending does not say what the file is",
+            where=path,
+            expected=".jsonl .parquet .txt (.gz .zst)",
+            fix="set format: jsonl, parquet or text",
+        )
+
+
+class RecipeSpec(Section):
+    """A recipe as the YAML holds it; `steps` are single-key mappings, checked by `load`."""
+
+    name: str = Field(pattern=f"^{NAME}$")
+    output: str
+    sources: tuple[SourceSpec, ...] = Field(min_length=1)
+    steps: tuple[dict[str, dict[str, Any] | None], ...] = ()
+    max_quarantined: ShareOrCount = 0.001
+
+    @field_validator("sources")
+    @classmethod
+    def _names_differ(cls, sources: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
+        names = [source.name for source in sources]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"two sources are called {name}")
+        return sources
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a recipe: its name, its options, and the sources it applies to."""
+
+    name: str
+    options: Filter | Barrier
+    sources: tuple[str, ...]
+
+    def record(self) -> dict[str, Any]:
+        """What the step's output depends on; files by their content."""
+        files = self.options.files if isinstance(self.options, Filter) else ()
+        return {
+            "step": self.name,
+            "version": self.options.version,
+            "options": self.options.model_dump(mode="json"),
+            "files": [storage.hash_file(path) for path in files],
+            "sources": list(self.sources),
+        }
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A loaded recipe: the sections, the steps ready to run, and where each came from in the file."""
+
+    loaded: Loaded[RecipeSpec]
+    steps: tuple[Step, ...]
+
+    @property
+    def spec(self) -> RecipeSpec:
+        """The validated YAML."""
+        return self.loaded.value
+
+    @property
+    def output(self) -> Path:
+        """The folder that the recipe writes."""
+        return Path(self.spec.output)
+
+
+def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Loads and checks a recipe.
+
+    Raises:
+        ConfigError: whatever cannot be right: a key, a type, a step's name, an option, a source that no step knows.
+    """
+    loaded = config.load(path, RecipeSpec, overrides)
+    for index, source in enumerate(loaded.value.sources):
+        if source.format == "generated":
+            _check_tasks(loaded, index, source)
+    steps = tuple(_step(loaded, index) for index in range(len(loaded.value.steps)))
+    return Recipe(loaded, steps)
+
+
+def _check_tasks(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:
+    from ..mixtures.tasks import names
+
+    for position, task in enumerate(source.tasks):
+        if task not in names():
+            close = config.nearest(task, names())
+            raise loaded.error(
+                ("sources", index, "tasks", position),
+                f"no task is called {task}",
+                expected=", ".join(names()),
+                fix=f"did you mean {close}?" if close else "",
+            )
+
+
+def _step(loaded: Loaded[RecipeSpec], index: int) -> Step:
+    entry = loaded.value.steps[index]
+    where = ("steps", index)
+    if len(entry) != 1:
+        raise loaded.error(where, "a step is one name with its options", expected="- gopher_quality: {min_words: 50}")
+    name = next(iter(entry))
+    try:
+        kind = catalogue.step(name)
+    except ConfigError as unknown:
+        raise loaded.error((*where, name), unknown.what, expected=unknown.expected, fix=unknown.fix) from None
+    options = config.validate(loaded.document.at((*where, name), without=("sources",)), kind).value
+    if isinstance(options, Filter):
+        options.check()
+    return Step(name, options, _step_sources(loaded, index, name))
+
+
+def _step_sources(loaded: Loaded[RecipeSpec], index: int, name: str) -> tuple[str, ...]:
+    known = [source.name for source in loaded.value.sources]
+    chosen = (loaded.value.steps[index][name] or {}).get("sources")
+    if chosen is None:
+        return tuple(known)
+    where = ("steps", index, name, "sources")
+    if not isinstance(chosen, (list, tuple)) or not chosen:
+        raise loaded.error(where, "sources is a list of source names", expected=", ".join(known))
+    for position, source in enumerate(chosen):
+        if source not in known:
+            close = config.nearest(str(source), known)
+            raise loaded.error(
+                (*where, position),
+                f"no source is called {source}",
+                expected=", ".join(known),
+                fix=f"did you mean {close}?" if close else "",
+            )
+    return tuple(chosen)

@@ -1,0 +1,163 @@
+"""A stage: a named piece of work cut into tasks that read files and write files.
+
+Everything that curates or builds is a stage, so that resuming, counting and spreading over processes is written once.
+A task leaves a marker beside its files when it is done; a stage leaves its manifest when all tasks are. Costs two
+small JSON files a task, of which one remains.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import orjson
+
+from .. import manifest as manifests
+from .. import storage
+from ..errors import RunError
+from ..manifest import Manifest, OutputFile
+
+Counts = dict[str, Any]  # whole numbers at the leaves, names above
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What a task produced: its files, and its counts (nested, whole numbers at the leaves).
+
+    `documents`, `kept` and `bytes` at the top of the counts feed the progress display.
+    """
+
+    files: tuple[OutputFile, ...]
+    counts: Counts
+
+
+@dataclass(frozen=True)
+class Stage(ABC):
+    """A stage is a frozen record that travels to workers; its fingerprint names its folder.
+
+    Subclasses add what they need as fields. `version` is raised when the code's output changes for equal options.
+    """
+
+    root: Path
+    version: ClassVar[int] = 1
+    scratch: ClassVar[bool] = False  # nothing but later stages reads it: removed when the whole run is complete
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The stage's name: letters, digits, `_` and `-`."""
+
+    @property
+    def parents(self) -> "tuple[Stage, ...]":
+        """The stages whose output this one reads; they are complete before `tasks` and `run` are called."""
+        return ()
+
+    @abstractmethod
+    def options(self) -> dict[str, Any]:
+        """All that the output depends on beside the parents, as plain JSON values."""
+
+    @abstractmethod
+    def tasks(self) -> int:
+        """The number of tasks; a function of options and parents alone."""
+
+    @abstractmethod
+    def run(self, task: int) -> TaskResult:
+        """Does one task: writes its files below `folder` (atomically) and returns them with its counts."""
+
+    def check(self, counts: Counts) -> None:
+        """Called with the summed counts before the manifest is written; raises RunError to fail the stage."""
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """xxh3-128 of name, version, options and the parents' fingerprints."""
+        return manifests.fingerprint(
+            [self.name, self.version, self.options(), [parent.fingerprint for parent in self.parents]]
+        )
+
+    @property
+    def group(self) -> str:
+        """The folder below the root that holds stages of this kind."""
+        return "stages"
+
+    @cached_property
+    def folder(self) -> Path:
+        """`ROOT/stages/<name>-<first 16 digits of the fingerprint>`."""
+        return self.root / self.group / f"{self.name}-{self.fingerprint[:16]}"
+
+    def manifest(self) -> Manifest | None:
+        """The manifest of the finished stage, None if it is not finished.
+
+        Raises:
+            RunError: the folder holds a stage of another fingerprint, or one of its files was changed.
+        """
+        found = Manifest.find(self.folder)
+        if found is None:
+            return None
+        if found.fingerprint != self.fingerprint:
+            raise RunError(
+                "the folder holds another stage's output",
+                where=str(self.folder),
+                seen=found.fingerprint,
+                expected=self.fingerprint,
+                fix="remove the folder",
+            )
+        found.check_sizes(self.folder)
+        return found
+
+    def finished(self) -> Manifest:
+        """The manifest of a stage that must be finished."""
+        found = self.manifest()
+        if found is None:
+            raise RunError("the stage is not complete", where=str(self.folder), fix="run the same command again")
+        return found
+
+    def write_marker(self, task: int, result: TaskResult) -> None:
+        """Notes on disk that a task is done, with its files and counts."""
+        with storage.atomic_write(self._marker(task)) as stream:
+            stream.write(orjson.dumps(asdict(result), option=orjson.OPT_SORT_KEYS))
+
+    def read_marker(self, task: int) -> TaskResult | None:
+        """The result of a task that an earlier run finished, None if there is none or a file of it is not whole."""
+        path = self._marker(task)
+        if not path.exists():
+            return None
+        data = orjson.loads(path.read_bytes())
+        files = tuple(OutputFile(**entry) for entry in data["files"])
+        whole = all(
+            (self.folder / entry.path).exists() and (self.folder / entry.path).stat().st_size == entry.bytes
+            for entry in files
+        )
+        return TaskResult(files, data["counts"]) if whole else None
+
+    def complete(self, results: Sequence[TaskResult]) -> Manifest:
+        """Sums the counts, checks them, and writes the manifest, last; the markers are then redundant."""
+        counts: Counts = {}
+        for result in results:
+            add_counts(counts, result.counts)
+        self.check(counts)
+        found = Manifest(
+            stage=self.name,
+            version=self.version,
+            fingerprint=self.fingerprint,
+            options=self.options(),
+            parents=tuple(parent.fingerprint for parent in self.parents),
+            files=tuple(sorted((file for result in results for file in result.files), key=lambda file: file.path)),
+            counts=counts,
+        )
+        found.write(self.folder)
+        storage.remove_tree(self.folder / "tasks")
+        return found
+
+    def _marker(self, task: int) -> Path:
+        return self.folder / "tasks" / f"{task:05d}.json"
+
+
+def add_counts(total: Counts, more: Mapping[str, Any]) -> None:
+    """Adds nested counts into `total`, key by key."""
+    for key, value in more.items():
+        if isinstance(value, Mapping):
+            add_counts(total.setdefault(key, {}), value)
+        else:
+            total[key] = total.get(key, 0) + value

@@ -1,0 +1,89 @@
+"""What curate and build print when they are done: a table for people, the same numbers as data for machines."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .build import BuildResult
+from .curate import Curated
+from .stage import Stage
+
+
+@dataclass(frozen=True)
+class Table:
+    """A result as text, and as plain data for `--json`."""
+
+    text: str
+    data: dict[str, Any]
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of cells as aligned lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def stages(planned: Sequence[Stage]) -> Table:
+    """The stages of a plan: which are done, which would run."""
+    rows = [["stage", "state"]]
+    data = []
+    for stage in planned:
+        done = stage.manifest() is not None
+        rows.append([stage.folder.name, "done" if done else "to do"])
+        data.append({"stage": stage.folder.name, "done": done})
+    return Table(columns(rows), {"stages": data})
+
+
+def curated(result: Curated, output: str) -> Table:
+    """The funnel of a curation by source and rule."""
+    first, last = result.stages[0][1], result.stages[-1][1]
+    rows = [["source", "read", "kept", "dropped", "quarantined"]]
+    for source, counts in first["sources"].items():
+        end = last["sources"].get(source, {"kept": 0})
+        aside = sum(counts_of["sources"].get(source, {}).get("quarantined", 0) for _, counts_of in result.stages)
+        read, kept = counts["documents"], end["kept"]
+        rows.append([source, f"{read:,}", f"{kept:,}", f"{read - kept - aside:,}", f"{aside:,}"])
+    reasons = [["dropped by", "documents"]]
+    dropped = {reason: count for _, counts in result.stages for reason, count in counts["dropped"].items()}
+    reasons += [[reason, f"{count:,}"] for reason, count in sorted(dropped.items(), key=lambda item: -item[1])]
+    did = f"{result.tasks_run} tasks run" if result.tasks_run else "nothing to do: every stage was done"
+    text = "\n\n".join([columns(rows), *([columns(reasons)] if dropped else []), f"{output}: {did}"])
+    data = {"output": output, "tasks_run": result.tasks_run, "funnel": result.manifest.counts["funnel"]}
+    return Table(text, {**data, "fingerprint": result.manifest.fingerprint})
+
+
+def built(result: BuildResult, output: str) -> Table:
+    """Planned against realised tokens of every source and phase."""
+    rows = [["phase", "source", "share", "planned", "realised", "sequences", "padding", "epochs", "dropped"]]
+    for row in result.rows:
+        stored = row["tokens"] + row["padding"]
+        rows.append(
+            [
+                row["phase"],
+                row["source"],
+                f"{row['share']:.4g}",
+                f"{row['planned_tokens']:,}",
+                f"{row['tokens']:,}",
+                f"{row['sequences']:,}",
+                f"{100 * row['padding'] / stored:.2f} %" if stored else "",
+                f"{row['epochs']:.3f}",
+                f"{row['dropped_documents']:,}",
+            ]
+        )
+    sources = [["source", "documents", "tokens", "held out"]]
+    for name, counts in result.manifest.counts.items():
+        part, held = counts["part"], counts["held_out"]
+        sources.append([name, f"{part['documents']:,}", f"{part['tokens']:,}", f"{held['documents']:,}"])
+    did = f"{result.tasks_run} tasks run" if result.tasks_run else "nothing to do: every stage was done"
+    data = {
+        "output": output,
+        "tasks_run": result.tasks_run,
+        "rows": list(result.rows),
+        "sources": result.manifest.counts,
+    }
+    text = "\n\n".join([columns(sources), columns(rows), f"{output}: {did}"])
+    return Table(text, {**data, "fingerprint": result.manifest.fingerprint})

@@ -1,0 +1,221 @@
+"""Documents to token shards: encoded where they lie, exchanged by the hash of their ids, written in its order.
+
+The order of xxh3-128(id) is the shuffle, and makes shards a function of the documents alone: files, cuts, workers and
+partitions cannot change them. Costs the tokenizer's time (about 5 to 20 MB of text per second of one core) and one
+pass of the tokens through files.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import xxhash
+
+from ..errors import RunError
+from ..manifest import OutputFile
+from ..mixtures import shard_writer, templates
+from ..mixtures.shards import DOCUMENTS
+from ..mixtures.tokenizers import Tokenizer
+from ..mixtures.tokens import Tokens
+from . import exchange
+from .curated import Selection
+from .held_out_stages import HeldOut
+from .stage import Stage, TaskResult
+from .tokenizer_stage import BuildTokenizer
+
+PARTITION_BYTES = 1 << 27  # text; a byte is at most one token, so a part stays under its 2^28 tokens
+COLUMNS = ("id", "source", "url", "text", "messages")
+ENCODED = pa.schema(
+    [
+        pa.field("high", pa.uint64()),
+        pa.field("low", pa.uint64()),
+        pa.field("content", pa.uint64()),
+        pa.field("held_out", pa.bool_()),
+        pa.field("id", pa.string()),
+        pa.field("source", pa.string()),
+        pa.field("url", pa.string()),
+        pa.field("bytes", pa.int64()),
+        pa.field("tokens", pa.large_binary()),
+        pa.field("loss", pa.large_binary()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Tokenize(Stage):
+    """The tokens of one source's documents, one task a part, grouped by hash range."""
+
+    scratch: ClassVar[bool] = True
+    selection: Selection
+    tokenizer: BuildTokenizer
+    held_out: HeldOut
+
+    @property
+    def name(self) -> str:
+        """`tokenize-<source>`."""
+        return f"tokenize-{self.selection.source.name}"
+
+    @property
+    def parents(self) -> tuple[Stage, ...]:
+        """The tokenizer and the held-out keys."""
+        return (self.tokenizer, self.held_out)
+
+    def options(self) -> dict[str, Any]:
+        """The selection and the template."""
+        return {**self.selection.record(), "template": self.selection.source.template}
+
+    def tasks(self) -> int:
+        """One a part."""
+        return len(self.selection.parts)
+
+    def partitions(self) -> int:
+        """From the bytes of text alone."""
+        return max(1, -(-self.selection.text_bytes // PARTITION_BYTES))
+
+    def run(self, task: int) -> TaskResult:
+        """Encodes a part."""
+        tokenizer = self.tokenizer.open()
+        batches = [self._encoded(batch, tokenizer) for batch in self.selection.read(task, COLUMNS)]
+        rows = pa.concat_batches(batches or [pa.RecordBatch.from_pylist([], schema=ENCODED)])
+        partitions = self.partitions()
+        high = rows.column("high").to_numpy() >> np.uint64(32)
+        partition = (high * np.uint64(partitions)) >> np.uint64(32)
+        file = exchange.write(self.folder, f"tokens-{task:05d}.arrow", rows, partition.astype(np.int64), partitions)
+        size = int(pc.sum(rows.column("bytes")).as_py() or 0)
+        return TaskResult((file,), {"documents": rows.num_rows, "kept": rows.num_rows, "bytes": size})
+
+    def _encoded(self, batch: pa.RecordBatch, tokenizer: Tokenizer) -> pa.RecordBatch:
+        ids = batch.column("id").to_pylist()
+        tokens = self._tokens(batch, ids, tokenizer)
+        digests = [xxhash.xxh3_128_intdigest(identity.encode()) for identity in ids]
+        width = tokenizer.dtype.itemsize
+        ends = np.concatenate([np.zeros(1, np.int64), tokens.ends.astype(np.int64)])
+        data = tokens.ids.astype(tokenizer.dtype.newbyteorder("<")).tobytes()
+        binary = _binary(data, ends * width)
+        content = [xxhash.xxh3_64_intdigest(data[a * width : b * width]) for a, b in pairwise(ends.tolist())]
+        columns = [
+            pa.array(np.array([digest >> 64 for digest in digests], np.uint64)),
+            pa.array(np.array([digest & (2**64 - 1) for digest in digests], np.uint64)),
+            pa.array(np.array(content, np.uint64)),
+            pa.array(self.held_out.contains(batch)),
+            batch.column("id"),
+            batch.column("source"),
+            batch.column("url"),
+            pa.array(tokens.trained_bytes),
+            binary,
+            _binary(tokens.loss.tobytes(), ends),
+        ]
+        return pa.record_batch(columns, schema=ENCODED)
+
+    def _tokens(self, batch: pa.RecordBatch, ids: list[str], tokenizer: Tokenizer) -> Tokens:
+        template = self.selection.source.template
+        if template is None:
+            return tokenizer.encode_texts(batch.column("text").to_pylist())
+        rendered = []
+        for identity, turns in zip(ids, batch.column("messages").to_pylist(), strict=True):
+            if not turns:
+                raise RunError(
+                    f"source {self.selection.source.name} has a template, but a document has no messages",
+                    where=f"document {identity}",
+                    fix="read it with format: reasoning, or leave template out",
+                )
+            messages = [templates.Message(turn["role"], turn["content"], turn["reasoning"]) for turn in turns]
+            rendered.append(templates.render(template, messages))
+        return tokenizer.encode_rendered(rendered, ids)
+
+
+@dataclass(frozen=True)
+class WriteShards(Stage):
+    """The shards of one source, one task a hash range: `part-NNNNN.*` and `held_out-NNNNN.*`."""
+
+    encoded: Tokenize
+
+    @property
+    def name(self) -> str:
+        """The mixture's source."""
+        return self.encoded.selection.source.name
+
+    @property
+    def group(self) -> str:
+        """`tokens`."""
+        return "tokens"
+
+    @property
+    def parents(self) -> tuple[Stage, ...]:
+        """The encoded documents."""
+        return (self.encoded,)
+
+    def options(self) -> dict[str, Any]:
+        """Nothing of its own."""
+        return {}
+
+    def tasks(self) -> int:
+        """One a hash range."""
+        return self.encoded.partitions()
+
+    def run(self, task: int) -> TaskResult:
+        """Sorts the documents of a hash range and writes their tokens."""
+        paths = [self.encoded.folder / file.path for file in self.encoded.finished().files]
+        rows = exchange.read(paths, task, ENCODED)
+        rows = rows.sort_by([("high", "ascending"), ("low", "ascending"), ("content", "ascending")])
+        held_out = rows.column("held_out")
+        files: list[OutputFile] = []
+        counts: dict[str, Any] = {"documents": rows.num_rows}
+        for stem, mask in (("part", pc.invert(held_out)), ("held_out", held_out)):
+            chosen = rows.filter(mask).combine_chunks()
+            written, tokens = self._write(f"{stem}-{task:05d}", chosen)
+            files.extend(written)
+            counts[stem] = {"documents": chosen.num_rows, "tokens": tokens}
+        return TaskResult(tuple(files), counts)
+
+    def _write(self, stem: str, rows: pa.Table) -> tuple[list[OutputFile], int]:
+        if rows.num_rows == 0:
+            return [], 0
+        tokenizer = self.encoded.tokenizer.open()
+        data, offsets = _bytes_of(rows.column("tokens"))
+        loss, _ = _bytes_of(rows.column("loss"))
+        ends = offsets[1:] // tokenizer.dtype.itemsize
+        starts = offsets[:-1] // tokenizer.dtype.itemsize
+        documents = pa.table(
+            [
+                rows.column("id"),
+                pa.array([self.name] * rows.num_rows),
+                rows.column("source"),
+                rows.column("url"),
+                pa.array(starts.astype(np.uint64)),
+                pa.array((ends - starts).astype(np.uint32)),
+                rows.column("bytes"),
+            ],
+            schema=DOCUMENTS,
+        )
+        ids = np.frombuffer(data, tokenizer.dtype.newbyteorder("<")).astype(np.uint32)
+        paths = shard_writer.write_part(
+            self.folder,
+            stem,
+            tokenizer.dtype,
+            ids,
+            ends.astype(np.uint64),
+            np.frombuffer(loss, np.bool_),
+            documents,
+            end_of_document=tokenizer.end_of_document,
+        )
+        return [OutputFile.of(self.folder, path.name, rows.num_rows) for path in paths], len(ids)
+
+
+def _binary(data: bytes, offsets: npt.NDArray[np.int64]) -> pa.Array:
+    """Values cut out of one buffer: large_binary[n] for n + 1 offsets."""
+    buffers = [None, pa.py_buffer(offsets.astype(np.int64).tobytes()), pa.py_buffer(data)]
+    return pa.Array.from_buffers(pa.large_binary(), len(offsets) - 1, buffers)
+
+
+def _bytes_of(column: pa.ChunkedArray) -> tuple[bytes, npt.NDArray[np.int64]]:
+    """All values of a column joined, and their n + 1 offsets."""
+    values = column.combine_chunks()
+    array = values.chunk(0) if isinstance(values, pa.ChunkedArray) else values
+    _, offsets, data = array.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[array.offset : array.offset + len(array) + 1]
+    return data.to_pybytes()[bounds[0] : bounds[-1]], bounds - bounds[0]
