@@ -1,0 +1,141 @@
+"""Rule, Decision, Filter and Barrier: the forms that every step of a recipe takes.
+
+A rule's score and the bounds that judge it are apart, so that a report can show what another threshold would have done
+and a score can be kept as a column. A rule set may decide faster than by its scores, if the answer is the same.
+Costs nothing but the scores: a decision is a few comparisons per document and rule.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..config import Section
+from ..errors import RunError
+from .document import DocumentBatch
+
+Scores = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One measurable property of a document, and the values of it that are kept.
+
+    Args:
+        name: what reports and score columns call it.
+        score: a batch of n documents to float64[n], never NaN.
+        low: the smallest score that is kept, None for no such bound.
+        high: the largest score that is kept, None for no such bound.
+        source: where the bounds come from.
+    """
+
+    name: str
+    score: Callable[[DocumentBatch], Scores]
+    low: float | None
+    high: float | None
+    source: str
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What a rule set says about each document of a batch.
+
+    Args:
+        keep: bool[n].
+        rule: int16[n], the place in `Filter.rules` of the first rule that the document breaks, -1 where it is kept.
+        value: float64[n], the document's score under that rule, NaN where it is kept.
+        threshold: float64[n], the bound that the score breaks, NaN where it is kept.
+    """
+
+    keep: npt.NDArray[np.bool_]
+    rule: npt.NDArray[np.int16]
+    value: Scores
+    threshold: Scores
+
+
+def first_broken(rules: tuple[Rule, ...], scores: dict[str, Scores], documents: int) -> Decision:
+    """The decision that scores give: the first rule, in their order, that a document breaks.
+
+    Args:
+        rules: the rules, at most 32,767.
+        scores: float64[n] for each rule's name.
+        documents: n.
+
+    Raises:
+        RunError: a score is missing, has another length, or is NaN.
+    """
+    broken = np.full(documents, -1, np.int16)
+    values, thresholds = np.full(documents, np.nan), np.full(documents, np.nan)
+    for place, rule in enumerate(rules):
+        score = scores.get(rule.name)
+        if score is None or score.shape != (documents,):
+            raise RunError(
+                f"rule {rule.name} has no score for every document",
+                seen=None if score is None else f"{list(score.shape)}",
+                expected=f"[{documents}]",
+            )
+        if np.isnan(score).any():
+            raise RunError(
+                f"rule {rule.name} gives a score that is not a number", where=f"row {int(np.isnan(score).argmax())}"
+            )
+        low = -np.inf if rule.low is None else rule.low
+        high = np.inf if rule.high is None else rule.high
+        new = (broken < 0) & ((score < low) | (score > high))
+        broken[new] = place
+        values[new] = score[new]
+        thresholds[new] = np.where(score[new] < low, low, high)
+    return Decision(broken < 0, broken, values, thresholds)
+
+
+class Filter(Section):
+    """A step that looks at one document at a time; the options that a recipe may give are its fields.
+
+    `version` is part of the fingerprint of what the step writes: raise it with every change of a score or decision.
+    """
+
+    version: ClassVar[int] = 1
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """The rules in the order in which they are applied."""
+        raise NotImplementedError
+
+    @property
+    def score_columns(self) -> tuple[str, ...]:
+        """Names of the float64 columns that `annotate` adds."""
+        return ()
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of the files that the step reads beside the documents; what is in them is part of its fingerprint."""
+        return ()
+
+    def check(self) -> None:
+        """Looks at what only files can tell, before a run starts.
+
+        Raises:
+            ConfigError: a file that the options need is missing or does not fit them.
+        """
+
+    def annotate(self, batch: DocumentBatch) -> DocumentBatch:
+        """The batch with the columns that the step adds; called before `scores` and `decide`."""
+        return batch
+
+    def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
+        """float64[n] for each rule's name."""
+        return {rule.name: rule.score(batch) for rule in self.rules}
+
+    def decide(self, batch: DocumentBatch) -> Decision:
+        """Which of the n documents are kept, and for the others the first rule that they break."""
+        return first_broken(self.rules, self.scores(batch), len(batch))
+
+
+class Barrier(Section):
+    """A step that has to see all documents before it can say anything about one; the pipeline makes the exchange.
+
+    `version` is part of the fingerprint of what the step writes: raise it with every change of a decision.
+    """
+
+    version: ClassVar[int] = 1

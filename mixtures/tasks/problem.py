@@ -1,0 +1,87 @@
+"""A generated problem, what a family of them has to offer, and how the answer in a reply is read.
+
+A model's reasoning can be measured only on problems whose answers are certain and that it cannot have seen, so each
+family solves its own problems and checks replies exactly, and the statement alone decides who may see a problem.
+Costs one hash of the statement (about 1 microsecond) beyond making the problem.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+from typing import Protocol
+
+import xxhash
+
+from ...errors import ConfigError
+
+HELD_OUT_MODULUS = 20
+"""One statement in 20 belongs to evaluation: 5 % of what is drawn."""
+
+THINK_START = "<think>"
+THINK_END = "</think>"
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]*")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem with its solution: `steps` are the worked lines in order, `answer` what a reply has to end in."""
+
+    task: str
+    statement: str
+    steps: tuple[str, ...]
+    answer: str
+
+
+class Task(Protocol):
+    """A family of problems with one wording, one solver and one verifier; frozen and without state."""
+
+    @property
+    def name(self) -> str:
+        """The name in YAML, which is that of the family's module."""
+
+    def problem(self, rng: random.Random, steps: int) -> Problem:
+        """A problem of exactly `steps` steps, held out or not; a pure function of the state of `rng`.
+
+        Raises:
+            ConfigError: the family has no problem of so many steps.
+        """
+
+    def facts(self) -> tuple[Problem, ...]:
+        """All one-step facts, in a fixed order; fewer than 1,000 over all families."""
+
+    def parse(self, reply: str) -> str | None:
+        """The answer that a reply gives, None where it gives none."""
+
+    def verify(self, problem: Problem, reply: str) -> bool:
+        """True where the reply's answer is exactly the problem's."""
+
+
+def held_out(statement: str) -> bool:
+    """True where the problem belongs to evaluation: xxh3-64 of the UTF-8 statement is 0 modulo 20."""
+    return xxhash.xxh3_64_intdigest(statement.encode()) % HELD_OUT_MODULUS == 0
+
+
+def integer_answer(reply: str) -> str | None:
+    """The integer that stands alone on the last line of a reply, after its reasoning if there is one.
+
+    White space around it does not count. Leading zeros, signs of zero, words beside the number and reasoning that was
+    never closed make the reply one without an answer: what was trained is a bare number, and lenience would credit
+    replies that were cut off in the middle of a calculation.
+    """
+    _, closed, after = reply.rpartition(THINK_END)
+    if not closed and THINK_START in reply:
+        return None
+    lines = after.strip().splitlines()
+    if not lines:
+        return None
+    last = lines[-1].strip()
+    return last if _INTEGER.fullmatch(last) else None
+
+
+def check_steps(task: str, steps: int, most: int) -> None:
+    """Raises ConfigError unless the family `task` has problems of `steps` steps, which are 1 to `most`."""
+    if not 1 <= steps <= most:
+        raise ConfigError(
+            f"{task} has no problems of this many steps", where="steps", seen=steps, expected=f"1 to {most}"
+        )
