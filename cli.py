@@ -6,11 +6,11 @@ its exit code (2 for a wrong configuration, 1 for a failed run), never with a tr
 
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .errors import ConfigError, MidtrainError
+from .errors import ConfigError, MidtrainError, missing_extra
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -33,6 +33,13 @@ Workers = Annotated[
     int | None,
     typer.Option(min=0, help="Local processes; 0 works in this one. Default: one a core.", show_default=False),
 ]
+Shards = Annotated[
+    str | None, typer.Option(help="The built shards. Default: where the run says they are.", show_default=False)
+]
+Prompt = Annotated[
+    Literal["answer", "reasoning"], typer.Option(help="Leave the model to answer, or open its reasoning.")
+]
+MaxNewTokens = Annotated[int, typer.Option(min=1, help="A reply is no longer than this.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another result in the same output.")]
 
 
@@ -56,16 +63,18 @@ def curate(
     overwrite: Overwrite = False,
 ) -> None:
     """Runs a recipe."""
-    from .pipelines import curate as pipeline, recipe as recipes, runner, tables
+    from .pipelines import curate as pipeline
+    from .pipelines import recipe as recipes
+    from .pipelines import runner, summaries
 
     loaded = recipes.load(recipe, overrides or ())
     if dry_run:
-        _show(tables.stages(pipeline.plan(loaded)), as_json)
+        _show(summaries.stages(pipeline.plan(loaded)), as_json)
         return
     progress = _progress(as_json)
     with progress.running():
         result = pipeline.curate(loaded, runner.default_workers() if workers is None else workers, progress, overwrite)
-    _show(tables.curated(result, loaded.spec.output), as_json)
+    _show(summaries.curated(result, loaded.spec.output), as_json)
 
 
 @app.command(help="Build: curated documents to tokenized, packed shards and the exact order of training.")
@@ -79,16 +88,121 @@ def build(
 ) -> None:
     """Builds a mixture."""
     from .mixtures import schema
-    from .pipelines import build as pipeline, runner, tables
+    from .pipelines import build as pipeline
+    from .pipelines import runner, summaries
 
     loaded = schema.load(mixture, overrides or ())
     if dry_run:
-        _show(tables.stages(pipeline.stages_of(loaded).shards), as_json)
+        _show(summaries.stages(pipeline.stages_of(loaded).shards), as_json)
         return
     progress = _progress(as_json)
     with progress.running():
         result = pipeline.build(loaded, runner.default_workers() if workers is None else workers, progress, overwrite)
-    _show(tables.built(result, loaded.value.output), as_json)
+    _show(summaries.built(result, loaded.value.output), as_json)
+
+
+@app.command(help="Train: built shards to checkpoints and metrics.")
+def train(
+    run: Annotated[str, typer.Argument(metavar="RUN.yaml")],
+    overrides: Set = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Trains a run."""
+    from . import config
+    from .trainer.run import RunConfig
+
+    loaded = config.load(run, RunConfig, overrides or ())
+    _needs_torch()
+    from .trainer import show
+    from .trainer import train as trainer
+
+    if dry_run:
+        _show(show.planned(loaded), as_json)
+        return
+    with show.Reporter(shown=not as_json) as reporter:
+        result = trainer.train(loaded, resume=resume, overwrite=overwrite, report=reporter)
+    _show(show.trained(result), as_json)
+    if result.exit_code:
+        raise typer.Exit(result.exit_code)
+
+
+@app.command(name="eval", help="Evaluate: held-out loss and bits per byte, accuracy on generated problems.")
+def evaluate(
+    checkpoint: Annotated[str, typer.Argument(metavar="RUN_OR_CHECKPOINT")],
+    shards: Shards = None,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Held-out documents of this source alone (repeatable).")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", help="Generated problems (repeatable).")] = None,
+    prompt: Prompt = "reasoning",
+    samples: Annotated[int, typer.Option(min=1, help="Problems of each task.")] = 200,
+    steps: Annotated[list[int] | None, typer.Option(help="Steps of a problem (repeatable). Default: 4 and 5.")] = None,
+    max_new_tokens: MaxNewTokens = 128,
+    as_json: Json = False,
+) -> None:
+    """Measures a trained model."""
+    _needs_torch()
+    from .trainer import show
+    from .trainer.trained import Trained
+
+    trained = Trained.open(checkpoint, shards)
+    losses = list(trained.held_out(source))
+    scores = trained.tasks(task or [], prompt, samples, steps or [4, 5], max_new_tokens) if task else []
+    _show(show.evaluated(losses, scores), as_json)
+
+
+@app.command(help="Generate: a trained model's reply to a text.")
+def generate(
+    checkpoint: Annotated[str, typer.Argument(metavar="RUN_OR_CHECKPOINT")],
+    text: Annotated[str, typer.Argument(help="A user's message; - reads it from standard input.")],
+    shards: Shards = None,
+    raw: Annotated[bool, typer.Option("--raw", help="Continue the text as it is, without a template.")] = False,
+    prompt: Prompt = "reasoning",
+    max_new_tokens: MaxNewTokens = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable token.")] = 0.0,
+    top_p: Annotated[float, typer.Option(help="Draw from the smallest set of tokens with this probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+) -> None:
+    """Prints a reply."""
+    _needs_torch()
+    from .trainer.trained import Trained
+
+    asked = sys.stdin.read() if text == "-" else text
+    print(
+        Trained.open(checkpoint, shards).reply(
+            asked,
+            raw=raw,
+            prompt=prompt,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+        )
+    )
+
+
+@app.command(help="Demo: the whole road on this machine's own text, in minutes; fails if midtraining taught nothing.")
+def demo(
+    output: Annotated[str, typer.Argument(metavar="FOLDER", help="Where everything goes.")] = "out/demo",
+    seed: Annotated[int, typer.Option(min=0, help="Of the mixture and the models.")] = 0,
+    overwrite: Overwrite = False,
+) -> None:
+    """Runs the demo."""
+    _needs_torch()
+    from .demo import run as demo_run
+
+    demo_run.run(output, seed, overwrite)
+
+
+def _needs_torch() -> None:
+    """Says which extra is missing before anything of the trainer is imported."""
+    from importlib.util import find_spec
+
+    if find_spec("torch") is None:
+        raise missing_extra("torch", "train", "training and evaluation")
 
 
 def _progress(quiet: bool) -> "Progress":

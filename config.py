@@ -9,15 +9,16 @@ import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
 import pydantic
-from pydantic import BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from .errors import ConfigError
-from .yaml_document import Document, KeyPath, override, parse
+from .yaml_document import Document, KeyPath, override, parse, write
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -25,6 +26,14 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBGT]i?|)")
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+_LARGEST = 2**63 - 1
+
+# What YAML calls the types that pydantic complains of: its own names (a tuple, a dictionary) mean nothing there.
+_SHAPES = {"model_type": "a mapping of keys to values", "dict_type": "a mapping of keys to values"}
+_SHAPES |= {"tuple_type": "a list", "list_type": "a list", "string_type": "text", "bool_type": "true or false"}
+_SHAPES |= {"int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number"}
+
+MOST_COMPLAINTS = 8  # of one file that are shown at once
 
 
 class Section(BaseModel):
@@ -76,18 +85,32 @@ def parse_count(value: object) -> object:
     scaled = int(whole + decimals) * _UNITS[unit]
     if scaled % scale:
         raise PydanticCustomError("count", "not a whole number")
+    if scaled // scale > _LARGEST:
+        raise PydanticCustomError("count", "too large for 64 bits")
     return scaled // scale
 
 
 def parse_share_or_count(value: object) -> object:
-    """`0.5%` to the share 0.005, a number below 1 to itself; else a count."""
+    """`0.5%` to the share 0.005, a number with a point to itself (both from 0 to below 1); else a count."""
     if isinstance(value, str) and (match := _SHARE.fullmatch(value.strip())):
-        return float(match[1]) / 100
-    return parse_count(value)
+        value = float(Decimal(match[1]) / 100)
+    if not isinstance(value, float):
+        return parse_count(value)
+    if not 0 <= value < 1:
+        raise PydanticCustomError("share", "a share is from 0 to below 1 (100 %); a count is a whole number")
+    return value
+
+
+def _local(path: str) -> str:
+    """An output folder on this machine: `Path` would make a folder called `s3:` of a remote address."""
+    if "://" in path:
+        raise ValueError("an output is a folder on this machine, not a remote address")
+    return path
 
 
 Count = Annotated[int, BeforeValidator(parse_count)]
 ShareOrCount = Annotated[int | float, BeforeValidator(parse_share_or_count)]
+LocalFolder = Annotated[str, Field(min_length=1), AfterValidator(_local)]
 
 
 @dataclass(frozen=True)
@@ -99,14 +122,27 @@ class Loaded(Generic[T]):
 
     def error(self, path: KeyPath, what: str, *, expected: object = None, fix: str = "") -> ConfigError:
         """A ConfigError at a key path: file:line, the path and the value that stands there."""
-        seen = self.document.value(path)
-        return ConfigError(
-            f"{self.document.full(path)}: {what}",
-            where=self.document.place(path),
-            seen=seen,
-            expected=expected,
-            fix=fix,
-        )
+        return _at(self.document, path, what, expected, fix)
+
+
+def _at(document: Document, path: KeyPath, what: str, expected: object = None, fix: str = "") -> ConfigError:
+    full = document.full(path)
+    return ConfigError(
+        f"{full}: {what}" if full else what,
+        where=document.place(path),
+        seen=_seen(document, path),
+        expected=expected,
+        fix=fix,
+    )
+
+
+def _seen(document: Document, path: KeyPath) -> object:
+    """The value that stands at the path, shortened; None (nothing is shown) for a file's root and a missing key."""
+    value = document.value(path)
+    if value is None and (path in document.lines or path in document.overridden):
+        return "nothing"
+    text = repr(value)
+    return None if not path else value if len(text) <= 200 else text[:200] + "…"
 
 
 def load(path: str | Path, model: type[T], overrides: Sequence[str] = ()) -> Loaded[T]:
@@ -125,7 +161,7 @@ def load(path: str | Path, model: type[T], overrides: Sequence[str] = ()) -> Loa
         text = file.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise ConfigError("no such file", where=str(path), fix="check the path") from None
-    except (IsADirectoryError, PermissionError) as error:
+    except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 at byte {error.start}", where=str(path)) from None
@@ -141,48 +177,58 @@ def validate(document: Document, model: type[T]) -> Loaded[T]:
     try:
         value = model.model_validate(document.data, strict=True)
     except pydantic.ValidationError as invalid:
-        complaints = [_complaint(document, dict(error)) for error in invalid.errors()]
+        complaints = _complaints(document, [dict(error) for error in invalid.errors()])
         if len(complaints) == 1:
             raise complaints[0] from None
-        raise ConfigError("\n".join(complaint.render() for complaint in complaints[:8])) from None
+        shown = [complaint.render() for complaint in complaints[:MOST_COMPLAINTS]]
+        more = len(complaints) - len(shown)
+        raise ConfigError("\n".join([*shown, *([f"and {more} more"] if more else [])])) from None
     return Loaded(value, document)
 
 
-def _complaint(document: Document, error: dict[str, Any]) -> ConfigError:
+def _complaints(document: Document, errors: Sequence[dict[str, Any]]) -> list[ConfigError]:
+    """One complaint a key path: the types that a union would take are named together, or not at all where another
+    branch of it looked further in."""
+    located = [(_target(document, error), error) for error in errors]
+    complaints: list[ConfigError] = []
+    shaped: set[KeyPath] = set()
+    for path, error in located:
+        # A list is also called too short where an entry of it is wrong.
+        unsure = error["type"] in _SHAPES or error["type"] == "too_short"
+        if unsure and any(len(other) > len(path) and other[: len(path)] == path for other, _ in located):
+            continue
+        if error["type"] not in _SHAPES:
+            complaints.append(_complaint(document, path, error))
+        elif path not in shaped:
+            shaped.add(path)
+            shapes = [_SHAPES[one["type"]] for other, one in located if other == path and one["type"] in _SHAPES]
+            complaints.append(_at(document, path, "must be " + " or ".join(dict.fromkeys(shapes))))
+    return complaints
+
+
+def _target(document: Document, error: dict[str, Any]) -> KeyPath:
+    """The key path that an error is about, the missing or unknown key included."""
     path = _existing(document, error["loc"])
+    if error["type"] == "unknown_key":
+        return (*path, error["ctx"]["key"])
+    return (*path, error["loc"][-1]) if error["type"] == "missing" else path
+
+
+def _complaint(document: Document, path: KeyPath, error: dict[str, Any]) -> ConfigError:
     context: Mapping[str, Any] = error.get("ctx", {})
     if error["type"] == "unknown_key":
-        key = context["key"]
         suggestion = f"did you mean {context['nearest']}?" if context["nearest"] else "remove the key"
-        return ConfigError(
-            f"{document.full((*path, key))}: unknown key {key}",
-            where=document.place((*path, key)),
-            seen=document.value((*path, key)),
-            expected="one of " + ", ".join(context["known"]),
-            fix=suggestion,
-        )
+        known = "one of " + ", ".join(context["known"])
+        return _at(document, path, f"unknown key {context['key']}", known, suggestion)
     if error["type"] == "missing":
-        key = str(error["loc"][-1])
-        return ConfigError(f"{document.full((*path, key))}: the key {key} is missing", where=document.place(path))
-    seen = document.value(path)
-    expected = context.get("expected")
-    fix = ""
+        return _at(document, path, f"the key {path[-1]} is missing")
+    if error["type"] == "too_short" and context["actual_length"] == 0:
+        return _at(document, path, "must not be empty")
+    seen, expected, fix = document.value(path), context.get("expected"), ""
     if error["type"] in ("literal_error", "enum") and isinstance(seen, str):
         close = nearest(seen, set(re.findall(r"'([^']*)'", str(expected))))
         fix = f"did you mean {close}?" if close else ""
-    message = error["msg"].removeprefix("Value error, ")
-    return ConfigError(
-        f"{document.full(path)}: {message}" if (*document.prefix, *path) else message,
-        where=document.place(path),
-        seen=_short(seen),
-        expected=expected,
-        fix=fix,
-    )
-
-
-def _short(value: object) -> object:
-    text = repr(value)
-    return value if len(text) <= 200 else text[:200] + "…"
+    return _at(document, path, error["msg"].removeprefix("Value error, "), expected, fix)
 
 
 def _existing(document: Document, loc: Sequence[str | int]) -> KeyPath:
@@ -196,13 +242,4 @@ def _existing(document: Document, loc: Sequence[str | int]) -> KeyPath:
 
 def dump(section: BaseModel) -> str:
     """The section as YAML with every default written out, for the record beside an output."""
-    from io import StringIO
-
-    from ruamel.yaml import YAML
-
-    stream = StringIO()
-    yaml = YAML(typ="safe", pure=True)
-    yaml.default_flow_style = False
-    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]
-    yaml.dump(section.model_dump(mode="json", by_alias=True), stream)
-    return stream.getvalue()
+    return write(section.model_dump(mode="json", by_alias=True))

@@ -4,18 +4,22 @@ Weights are shares of tokens and must sum to 1: a mixture that is normalised in 
 for. Checked when the file is loaded, before any document is read.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from .. import config
-from ..config import Count, Loaded, Section, ShareOrCount
+from ..config import Count, Loaded, LocalFolder, Section, ShareOrCount
 from ..errors import ConfigError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 WEIGHT_TOLERANCE = 1e-6
+_COMPARISON = re.compile(r"\s*([<>=!]=?|=[<>])(.*)")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class TrainTokenizer(Section):
@@ -46,8 +50,8 @@ class MixtureSource(Section):
     """
 
     name: str = Field(pattern=NAME)
-    documents: str
-    where: dict[str, str | float | tuple[str, ...]] = Field(default_factory=dict)
+    documents: str = Field(min_length=1)
+    where: dict[str, str | float | Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
     held_out: ShareOrCount = Field(default=0, ge=0)
     template: Literal["chatml"] | None = None
     pack: Literal["whole", "chunk"] | None = None
@@ -65,7 +69,7 @@ class Weight(Section):
     `max_epochs` counts over this phase and all before it.
     """
 
-    share: float = Field(ge=0, le=1)
+    share: Share
     loss: Literal["all", "assistant"] = "assistant"
     max_epochs: int = Field(default=1, ge=1)
 
@@ -76,7 +80,7 @@ class PhaseSection(Section):
     name: str = Field(pattern=NAME)
     sequence_length: Count = Field(ge=2)
     tokens: Count = Field(ge=1)
-    weights: dict[str, float | Weight] = Field(min_length=1)
+    weights: dict[str, Share | Weight] = Field(min_length=1)
 
     @field_validator("weights")
     @classmethod
@@ -99,7 +103,7 @@ class MixtureSpec(Section):
     """A mixture as the YAML holds it."""
 
     name: str = Field(pattern=NAME)
-    output: str
+    output: LocalFolder
     seed: int = Field(default=0, ge=0)
     tokenizer: str | TokenizerSpec
     sources: tuple[MixtureSource, ...] = Field(min_length=1)
@@ -129,6 +133,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded[MixtureSpec]
     for index, name in enumerate(train.sources if train else ()):
         _known(loaded, ("tokenizer", "train", "sources", index), name, sources)
     for index, source in enumerate(spec.sources):
+        for column in source.where:
+            try:
+                where_conditions({column: source.where[column]})
+            except ConfigError as wrong:
+                place = ("sources", index, "where", column)
+                raise loaded.error(place, wrong.what, expected=wrong.expected) from None
         if not any(source.name in phase.entries() for phase in spec.phases) and not source.held_out:
             raise loaded.error(
                 ("sources", index, "name"),
@@ -158,8 +168,10 @@ def _known(loaded: Loaded[MixtureSpec], path: tuple[str | int, ...], name: str, 
 def where_conditions(where: dict[str, Any]) -> list[tuple[str, str, Any]]:
     """The conditions as (column, operator, value) with operators `in`, `>`, `>=`, `<`, `<=`, `==`.
 
+    A number means `==`; the bound of a date stays text, since `2020` is the beginning of a year there.
+
     Raises:
-        ConfigError: a comparison with something that is no number.
+        ConfigError: a comparison with something that is no number, or no comparison at all.
     """
     conditions: list[tuple[str, str, Any]] = []
     for column, wanted in where.items():
@@ -173,15 +185,18 @@ def where_conditions(where: dict[str, Any]) -> list[tuple[str, str, Any]]:
 
 
 def _condition(column: str, wanted: str) -> tuple[str, str, Any]:
-    for operator in (">=", "<=", ">", "<"):
-        if wanted.startswith(operator):
-            bound = wanted.removeprefix(operator).strip()
-            try:
-                return column, operator, float(bound)
-            except ValueError:
-                if column == "date":
-                    return column, operator, bound
-                raise ConfigError(
-                    f"where: {column} is compared with what is no number", seen=wanted, expected='such as ">0.8"'
-                ) from None
-    return column, "in", [wanted]
+    match = _COMPARISON.fullmatch(wanted)
+    if match is None:
+        return column, "in", [wanted]
+    operator, bound = match[1], match[2].strip()
+    if operator not in (">=", "<=", ">", "<"):
+        raise ConfigError(
+            f"where: there is no comparison {operator}",
+            seen=wanted,
+            expected=">, >=, < or <= with a number, a bare number, or a text to be equal to",
+        )
+    if column == "date" and bound:
+        return column, operator, bound
+    if not _NUMBER.fullmatch(bound):
+        raise ConfigError(f"where: {column} is compared with what is no number", seen=wanted, expected='such as ">0.8"')
+    return column, operator, float(bound)

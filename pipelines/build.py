@@ -22,6 +22,7 @@ from .curated import Selection, select
 from .held_out_stages import HeldOut, HeldOutKeys
 from .output import Output
 from .runner import Runner
+from .stage import remove_scratch
 from .tokenize_stages import Tokenize, WriteShards
 from .tokenizer_stage import BuildTokenizer
 
@@ -83,35 +84,38 @@ def build(loaded: Loaded[MixtureSpec], workers: int, progress: Progress, overwri
 
     Raises:
         ConfigError: what the mixture asks for cannot be had, or the folder holds another result.
-        RunError: a file is damaged or a document cannot be tokenized.
+        RunError: a file is damaged, a document cannot be tokenized, or another run is at work in the folder.
     """
     spec = loaded.value
     root = Path(spec.output)
     output = Output(root, "build")
-    output.open()
-    with Runner(workers, Events(root / "events.jsonl"), progress) as runner:
+    with output.opened(), Runner(workers, Events(root / "events.jsonl"), progress) as runner:
         stages = stages_of(loaded)
         fingerprint = _fingerprint(spec, stages)
         output.claim(fingerprint, overwrite)
         done = Manifest.find(root)
-        if done is not None:
-            done.check_sizes(root)
-            return BuildResult(done, _table(root), 0)
-        (root / "mixture.yaml").write_text(config.dump(spec), encoding="utf-8")
-        runner.ensure(stages.tokenizer)
-        _check_templates(stages)
-        for stage in stages.shards:
-            runner.ensure(stage)
+        if done is None:
+            (root / "mixture.yaml").write_text(config.dump(spec), encoding="utf-8")
+            runner.ensure(stages.tokenizer)
+            _check_templates(stages)
+            for stage in stages.shards:
+                runner.ensure(stage)
+            done = _planned(loaded, fingerprint, stages, output)
+        done.check_sizes(root)
+        remove_scratch(stages.shards)
+        return BuildResult(done, _table(root), runner.tasks_run)
+
+
+def _planned(loaded: Loaded[MixtureSpec], fingerprint: str, stages: Stages, output: Output) -> Manifest:
+    """Plans packs and order over the finished shards, and writes the table and the manifest."""
+    spec, root = loaded.value, output.folder
     planned = plan(root, spec.seed, _source_tokens(stages), _phases(spec))
     rows = tuple(asdict(row) for row in planned.rows)
     with storage.atomic_write(root / TABLE) as stream:
         stream.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
     manifest = _manifest(spec, fingerprint, stages, planned, root)
     output.publish(manifest)
-    for stage in stages.shards:
-        storage.remove_tree(stage.encoded.folder)
-        storage.remove_tree(stage.encoded.held_out.keys.folder)
-    return BuildResult(manifest, rows, runner.tasks_run)
+    return manifest
 
 
 def _fingerprint(spec: MixtureSpec, stages: Stages) -> str:

@@ -4,11 +4,11 @@ Plans the stages from recipe and inputs, brings the last one to completion, and 
 opens. Costs, when all is done, a stat of each input and one small read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .. import config, storage
+from .. import config
 from ..errors import RunError
 from ..filters.rules import Filter
 from ..manifest import Manifest, OutputFile
@@ -20,7 +20,7 @@ from .output import Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
 from .runner import Runner
-from .stage import Stage
+from .stage import remove_scratch
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,39 @@ def curate(recipe: Recipe, workers: int, progress: Progress, overwrite: bool = F
 
     Raises:
         ConfigError: an input is missing or empty, or the folder holds another result.
-        RunError: a file is damaged, too many documents were set aside, or counts do not add up.
+        RunError: a file is damaged, too many documents were set aside, none is left, counts do not add up, or another
+            run is at work in the folder.
     """
     output = Output(recipe.output, "curate")
-    output.open()
-    with Runner(workers, Events(recipe.output / "events.jsonl"), progress) as runner:
+    with output.opened(), Runner(workers, Events(recipe.output / "events.jsonl"), progress) as runner:
         stages = plan(recipe)
-        last = stages[-1]
-        output.claim(last.fingerprint, overwrite)
+        output.claim(stages[-1].fingerprint, overwrite)
         (recipe.output / "recipe.yaml").write_text(config.dump(recipe.spec), encoding="utf-8")
-        for stage in stages:
-            runner.ensure(stage)
-    manifest = _publish(output, recipe, stages)
-    for stage in stages:
-        _remove_scratch(stage)
+        for number, stage in enumerate(stages):
+            if not kept_parts(runner.ensure(stage)):
+                raise _nothing_left(stages[: number + 1])
+        manifest = _publish(output, recipe, stages)
+        remove_scratch(stages)
     return Curated(manifest, tuple(_funnel(stages)), runner.tasks_run)
+
+
+def reasons(counts_by_stage: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Documents dropped for each reason, `step.rule`, over all stages: one step may stand in several."""
+    dropped: dict[str, int] = {}
+    for counts in counts_by_stage:
+        for reason, count in counts["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    return dropped
+
+
+def _nothing_left(stages: Sequence[DocumentStage]) -> RunError:
+    dropped = reasons(counts for _, counts in _funnel(stages))
+    return RunError(
+        "nothing is left: every document was dropped or set aside",
+        where=str(stages[-1].folder),
+        seen="; ".join(f"{reason} {count:,}" for reason, count in dropped.items()) or None,
+        fix="loosen the rule that drops most",
+    )
 
 
 def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) -> Manifest:
@@ -94,13 +112,6 @@ def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) ->
         OutputFile(f"stages/{last.folder.name}/{file.path}", file.rows, file.bytes, file.hash, file.source)
         for file in kept_parts(done)
     )
-    if not files:
-        raise RunError(
-            "nothing is left: every document was dropped",
-            where=str(recipe.output),
-            seen="; ".join(f"{reason} {count:,}" for reason, count in _reasons(stages).items()),
-            fix="loosen the rule that drops most",
-        )
     manifest = Manifest(
         stage="curate",
         version=1,
@@ -116,17 +127,6 @@ def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) ->
 
 def _funnel(stages: Sequence[DocumentStage]) -> list[tuple[str, dict[str, Any]]]:
     return [(stage.folder.name, stage.finished().counts) for stage in stages]
-
-
-def _reasons(stages: Sequence[DocumentStage]) -> dict[str, int]:
-    return {reason: count for _, counts in _funnel(stages) for reason, count in counts["dropped"].items()}
-
-
-def _remove_scratch(stage: Stage) -> None:
-    for parent in stage.parents:
-        if parent.scratch:
-            storage.remove_tree(parent.folder)
-            _remove_scratch(parent)
 
 
 def _until_barrier(steps: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step, ...]]:

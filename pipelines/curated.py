@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from .. import config
 from ..errors import ConfigError
-from ..filters.document import SCHEMA
+from ..filters.document import SCHEMA, SCORE_PREFIX
 from ..manifest import NAME, Manifest, OutputFile
 from ..mixtures.schema import MixtureSource, where_conditions
 from .parts import read_part
@@ -89,16 +89,7 @@ def select(source: MixtureSource, where: str) -> Selection:
             seen=f"an output of {manifest.stage}",
         )
     manifest.check_sizes(folder)
-    known = [*SCHEMA.names, *manifest.options["scores"]]
-    for column, _, _ in where_conditions(source.where):
-        if column not in known:
-            close = config.nearest(column, known)
-            raise ConfigError(
-                f"source {source.name}: the documents have no column {column}",
-                where=where,
-                expected=", ".join(known),
-                fix=f"did you mean {close}?" if close else "",
-            )
+    _check_conditions(source, manifest, where)
     wanted = _sources(source)
     parts = tuple(file for file in manifest.files if wanted is None or file.source in wanted)
     if not parts:
@@ -113,6 +104,43 @@ def select(source: MixtureSource, where: str) -> Selection:
     return Selection(source, manifest.fingerprint, parts, folder, size)
 
 
+def _check_conditions(source: MixtureSource, manifest: Manifest, where: str) -> None:
+    """Raises ConfigError where a condition could only ever select nothing: a typing error, mostly."""
+    columns = [name for name in SCHEMA.names if name != "messages"] + list(manifest.options["scores"])
+    try:
+        conditions = where_conditions(source.where)
+    except ConfigError as error:
+        raise ConfigError(
+            f"source {source.name}: {error.what}", where=where, seen=error.seen, expected=error.expected
+        ) from None
+    for column, operator, wanted in conditions:
+        _check_known(f"source {source.name}: the documents have no column", column, columns, where)
+        _check_operator(source, column, operator, where)
+        if column == "source":
+            read = list(manifest.counts["funnel"][0]["sources"])
+            for name in wanted:
+                _check_known(f"source {source.name}: no source of the recipe is called", name, read, where)
+
+
+def _check_operator(source: MixtureSource, column: str, operator: str, where: str) -> None:
+    by_text = operator == "in"
+    if column == "date" or by_text != column.startswith(SCORE_PREFIX):
+        return
+    raise ConfigError(
+        f"source {source.name}: {column} is " + ("a number, not text" if by_text else "text, not a number"),
+        where=where,
+        seen=source.where[column],
+        expected='a number or a comparison, such as ">0.8"' if by_text else "a text or a list of texts",
+    )
+
+
+def _check_known(what: str, name: str, known: Sequence[str], where: str) -> None:
+    if name not in known:
+        close = config.nearest(name, known)
+        fix = f"did you mean {close}?" if close else ""
+        raise ConfigError(f"{what} {name}", where=where, expected=", ".join(known), fix=fix)
+
+
 def _sources(source: MixtureSource) -> set[str] | None:
     for column, operator, wanted in where_conditions(source.where):
         if column == "source" and operator == "in":
@@ -124,4 +152,5 @@ def _holds(column: pa.Array, operator: str, wanted: Any) -> Any:
     if operator == "in":
         return pc.is_in(column.cast(pa.large_string()), pa.array(wanted, pa.large_string()))
     compare = {">": pc.greater, ">=": pc.greater_equal, "<": pc.less, "<=": pc.less_equal, "==": pc.equal}
-    return compare[operator](column, pa.scalar(wanted).cast(column.type))
+    bound = f"{wanted:.15g}" if column.type == pa.string() and isinstance(wanted, float) else wanted  # a date's year
+    return compare[operator](column, pa.scalar(bound, column.type))

@@ -14,6 +14,7 @@ import pyarrow as pa
 from ..errors import MidtrainError, RunError
 from ..filters.document import SCHEMA, DocumentBatch
 from ..filters.rules import Decision, Filter
+from ..manifest import OutputFile
 from . import exchange
 from .choose_duplicates import DUPLICATES, ChooseDuplicates
 from .inputs import InputFile, Task, describe
@@ -34,7 +35,8 @@ class DocumentStage(Stage):
         label: the folder's name: the last step's.
         steps: per-document steps, in order.
         scores: the score columns of every part, from this stage's steps and those before.
-        max_quarantined: a share of a source's documents, or a number of them. Not part of the fingerprint.
+        max_quarantined: a share of a source's documents (a float up to 1; at least 10 documents, but 0 is none), or a
+            number of them. Not part of the fingerprint.
     """
 
     label: str
@@ -54,7 +56,7 @@ class DocumentStage(Stage):
             schema = schema.append(pa.field(score, pa.float64()))
         return schema
 
-    def check(self, counts: Counts) -> None:
+    def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """Checks the sums, and the number of quarantined documents of each source.
 
         Raises:
@@ -62,20 +64,18 @@ class DocumentStage(Stage):
         """
         check_sum(counts, self.folder.name)
         for source, own in counts["sources"].items():
-            share = self.max_quarantined
-            limit = share * own["documents"] if share < 1 else share
-            if own["quarantined"] > max(limit, LEAST_QUARANTINED if share < 1 else limit):
-                raise self._too_many(source, own["quarantined"], own["documents"], max(limit, LEAST_QUARANTINED))
+            limit = quarantine_limit(self.max_quarantined, own["documents"])
+            if own["quarantined"] > limit:
+                sample = quarantine_sample(self.folder, [file for file in files if file.source == source])
+                raise self._too_many(source, f"{own['quarantined']:,} of {own['documents']:,}", limit, sample)
 
-    def _too_many(self, source: str, count: int, documents: int, limit: float) -> RunError:
-        files = [result.files for task in range(self.tasks()) if (result := self.read_marker(task)) is not None]
-        own = [file for group in files for file in group if file.source == source]
-        sample = [f"{row['place']}: {row['error']}" for row in quarantine_sample(self.folder, own)]
+    def _too_many(self, source: str, seen: str, limit: int, sample: Sequence[dict[str, Any]]) -> RunError:
+        first = "; ".join(f"{row['place']}: {row['error']}" for row in sample)
         return RunError(
             f"source {source}: too many documents had to be set aside",
             where=str(self.folder / "quarantine"),
-            seen=f"{count:,} of {documents:,}; the first: " + "; ".join(sample),
-            expected=f"at most {limit:,.0f}",
+            seen=f"{seen}; the first: {first}",
+            expected=f"at most {limit:,}",
             fix="mend the input, or raise max_quarantined in the recipe (the work done so far is kept)",
         )
 
@@ -114,6 +114,21 @@ class ReadDocuments(DocumentStage):
     def tasks(self) -> int:
         """One a split, or a group of small files."""
         return len(self.cut)
+
+    def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
+        """As every stage of documents, and no source may be empty.
+
+        Raises:
+            RunError: a source without a document; counts that do not add up, or too many quarantined.
+        """
+        for source in self.sources:
+            if not counts.get("sources", {}).get(source.name, {}).get("documents"):
+                raise RunError(
+                    f"source {source.name} is empty: there is no document in its files",
+                    where=source.path or source.name,
+                    fix="correct its path or its format, or take it out of the recipe",
+                )
+        super().check(counts, files)
 
     def run(self, task: int) -> TaskResult:
         """Reads the task's splits and judges their documents."""
@@ -176,6 +191,13 @@ class RemoveDuplicates(DocumentStage):
         writer.drop(step, pa.record_batch([*columns, nothing, nothing, partner], schema=DROPPED))
 
 
+def quarantine_limit(most: float, documents: int) -> int:
+    """How many documents may be set aside, of a source with so many: `most` as in a recipe's `max_quarantined`."""
+    if isinstance(most, float) and 0 < most <= 1:
+        return max(int(most * documents), LEAST_QUARANTINED)
+    return int(most)
+
+
 def _judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWriter) -> DocumentBatch:
     """Applies one filter; what it drops is written, what makes it raise is set aside, the rest is returned."""
     kept: list[pa.RecordBatch] = []
@@ -194,14 +216,14 @@ def _attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[Docume
     """Decides a batch; where code raises, the batch is halved until the documents that do it stand alone."""
     try:
         annotated = options.annotate(documents)
-        yield annotated, options.decide(annotated)
-        return
+        decided: Decision | Exception = options.decide(annotated)
     except MidtrainError:
         raise
     except Exception as error:  # noqa: BLE001 - a document that makes code raise is set aside, never lost
-        if len(documents) == 1:
-            yield documents, error
-            return
+        annotated, decided = documents, error
+    if isinstance(decided, Decision) or len(documents) == 1:
+        yield annotated, decided
+        return
     half = len(documents) // 2
     yield from _attempt(options, DocumentBatch(documents.record_batch.slice(0, half)))
     yield from _attempt(options, DocumentBatch(documents.record_batch.slice(half)))

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from .. import storage
+from ..errors import RunError
 from ..manifest import OutputFile
 
 
@@ -29,7 +30,18 @@ def write(
         partition: int[m], each from 0 to `partitions`.
         partitions: how many there are; each gets a record batch, an empty one where it has no rows.
         source: what the manifest's entry says of the rows.
+
+    Raises:
+        RunError: a row's partition is not among them: it would be in no slice that is read.
     """
+    if len(partition) != rows.num_rows or (len(partition) and not 0 <= partition.min() <= partition.max() < partitions):
+        raise RunError(
+            "rows without a partition of their own",
+            where=str(folder / name),
+            seen=f"{rows.num_rows:,} rows, partitions {sorted(set(partition.tolist()))[:8]} …",
+            expected=f"one of 0 to {partitions - 1} for each row",
+            fix="this is a fault of midtrain: please report it with the recipe",
+        )
     order = np.argsort(partition, kind="stable")
     ends = np.searchsorted(partition[order], np.arange(partitions), side="right")
     grouped = rows.take(pa.array(order))
@@ -42,9 +54,18 @@ def write(
 
 
 def read(paths: Sequence[Path], partition: int, schema: pa.Schema) -> pa.Table:
-    """The rows of one partition from all files, in the order of the files."""
+    """The rows of one partition from all files, in the order of the files.
+
+    Raises:
+        RunError: a file is gone, cut short or damaged.
+    """
     batches = []
     for path in paths:
-        with pa.memory_map(str(path)) as mapped:
-            batches.append(pa.ipc.open_file(mapped).get_batch(partition))
+        try:
+            with pa.memory_map(str(path)) as mapped:
+                batches.append(pa.ipc.open_file(mapped).get_batch(partition))
+        except (OSError, pa.ArrowInvalid) as error:
+            raise RunError(
+                f"the file is damaged: {error}", where=str(path), fix="remove its folder and run again"
+            ) from None
     return pa.Table.from_batches(batches, schema=schema)

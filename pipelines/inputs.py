@@ -67,33 +67,33 @@ def find_inputs(loaded: Loaded[RecipeSpec], cache: Path) -> list[InputFile]:
     Raises:
         ConfigError: a path names no file, or all files of a source are empty.
     """
-    found: list[tuple[str, str, storage.Listed]] = []
+    found: list[tuple[SourceSpec, str, storage.Listed]] = []
     for index, source in enumerate(loaded.value.sources):
         if source.path is None:
             continue
+        where = ("sources", index, "path")
         listed = storage.list_files(source.path)
         if not listed:
-            raise loaded.error(("sources", index, "path"), f"source {source.name}: no such file")
+            folder = not storage.is_remote(source.path) and Path(source.path).is_dir()
+            fix = f"it is a folder: name the files in it, such as {source.path.rstrip('/')}/*.jsonl" if folder else ""
+            raise loaded.error(where, f"source {source.name}: no such file", fix=fix or "check the path")
         if not any(entry.size for entry in listed):
-            raise loaded.error(("sources", index, "path"), f"source {source.name} is empty: its files have no bytes")
-        root = storage.glob_root(source.path)
-        found.extend((source.name, _relative(entry.path, root), entry) for entry in listed if entry.size)
+            raise loaded.error(where, f"source {source.name} is empty: its files have no bytes")
+        found.extend((source, _key(entry, source), entry) for entry in listed if entry.size)
     known = _read_cache(cache)
-    containers = {source.name: source for source in loaded.value.sources}
     jobs = {
-        _key(entry): (entry.path, containers[source].container(entry.path))
-        for source, _, entry in found
-        if _key(entry) not in known or not entry.stamp
+        key: (entry.path, source.container(entry.path))
+        for source, key, entry in found
+        if key not in known or not entry.stamp
     }
     with ThreadPoolExecutor(4) as threads:  # hashing and reading release the interpreter lock
         for key, seen in zip(jobs, threads.map(lambda job: _first_look(*job), jobs.values()), strict=True):
             known[key] = seen
     if jobs:
-        _write_cache(cache, {_key(entry): known[_key(entry)] for _, _, entry in found})
+        _write_cache(cache, {key: known[key] for _, key, _ in found})
     return [
-        InputFile(source, entry.path, relative, entry.size, seen.hash, seen.row_groups)
-        for source, relative, entry in found
-        for seen in [known[_key(entry)]]
+        InputFile(source.name, entry.path, entry.relative, entry.size, known[key].hash, known[key].row_groups)
+        for source, key, entry in found
     ]
 
 
@@ -115,7 +115,7 @@ def _row_group_sizes(path: str) -> tuple[int, ...]:
         with storage.open_input(path) as stream:
             metadata = pq.ParquetFile(stream).metadata
             return tuple(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise RunError(f"is not a Parquet file: {error}", where=path, fix="remove or replace the file") from None
 
 
@@ -198,13 +198,10 @@ def _compressed(path: str, source: SourceSpec) -> bool:
     return path.endswith(storage.COMPRESSIONS) or source.container(path) == "parquet"
 
 
-def _relative(path: str, root: str) -> str:
-    return path[len(root) :].lstrip("/") if root and path.startswith(root) else path.rsplit("/", 1)[-1]
-
-
-def _key(entry: storage.Listed) -> str:
+def _key(entry: storage.Listed, source: SourceSpec) -> str:
     path = entry.path if storage.is_remote(entry.path) else str(Path(entry.path).resolve())
-    return f"{path}\t{entry.size}\t{entry.stamp}"
+    parquet = "\tparquet" if source.container(entry.path) == "parquet" else ""  # a record that has row groups
+    return f"{path}\t{entry.size}\t{entry.stamp}{parquet}"
 
 
 def _read_cache(cache: Path) -> dict[str, _Seen]:

@@ -1,13 +1,20 @@
 """An output folder: one result at a time, replaced only when asked to.
 
-The folder's `manifest.json` is written last, so it stands only beside a complete result.
+The folder's `manifest.json` is written last, so it stands only beside a complete result. A run holds a lock on the
+folder, which the system takes back when the process ends however it ends. Costs a listing of the folder when opened.
 """
 
+import contextlib
+import fcntl
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import ConfigError
+from .. import storage
+from ..errors import ConfigError, RunError
 from ..manifest import NAME, Manifest
+
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -22,20 +29,32 @@ class Output:
     folder: Path
     verb: str
 
-    def open(self) -> None:
-        """Makes the folder.
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """Makes the folder, and keeps other runs out of it for the block; what killed runs half wrote is removed.
 
         Raises:
             ConfigError: a file stands in its place, or it cannot be written.
+            RunError: another run is at work in it.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(
-                f"the output folder cannot be made: {error.strerror}",
-                where=str(self.folder),
-                fix="choose another output",
-            ) from None
+        with contextlib.ExitStack() as stack:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = stack.enter_context(open(self.folder / LOCK, "ab"))
+            except OSError as error:
+                raise ConfigError(
+                    f"the output folder cannot be made: {error.strerror}",
+                    where=str(self.folder),
+                    fix="choose another output",
+                ) from None
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    "another run is at work in the output folder", where=str(self.folder), fix="wait until it ends"
+                ) from None
+            storage.sweep_temporary(self.folder)
+            yield
 
     def claim(self, fingerprint: str, overwrite: bool) -> None:
         """Makes sure that the folder is free, or holds this very result, or may be overwritten.

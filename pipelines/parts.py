@@ -97,8 +97,9 @@ class PartWriter:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is not None:
-            self.kept.abandon(error)
-            self.dropped.abandon(error)
+            with contextlib.ExitStack() as stack:  # both, also where closing one of them fails again
+                stack.callback(self.dropped.abandon, error)
+                stack.callback(self.kept.abandon, error)
 
     def read(self, documents: int, size: int) -> None:
         """Counts documents that came in, and the bytes that they were read from."""

@@ -27,12 +27,12 @@ def read(task: Task, spec: SourceSpec) -> Iterator[Chunk]:
         for record in _records(split, spec):
             identity = derived_id(split.source, split.relative, record.position)
             if record.value is None:
-                builder.set_aside(identity, record.error, _place(split, record))
+                builder.set_aside(identity, record.error, _place(split, spec, record))
             else:
                 try:
                     builder.add(identity, make(record.value, spec.fields), record.size)
                 except Unreadable as error:
-                    builder.set_aside(identity, str(error), _place(split, record))
+                    builder.set_aside(identity, str(error), _place(split, spec, record))
             if builder.full():
                 yield builder.take()
     yield from flush(builder)
@@ -47,6 +47,6 @@ def _records(split: Split, spec: SourceSpec) -> Iterator[Record]:
     return text.records(split, spec.document)
 
 
-def _place(split: Split, record: Record) -> str:
-    unit = "row" if split.path.endswith((".parquet", ".pq")) else "byte"
+def _place(split: Split, spec: SourceSpec, record: Record) -> str:
+    unit = "row" if spec.container(split.path) == "parquet" else "byte"
     return f"{split.relative}, {unit} {record.position}"

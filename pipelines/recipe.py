@@ -4,22 +4,25 @@ Every key is checked when the file is loaded, each step's options by the step it
 run. Costs no more than the imports of the steps it names.
 """
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from .. import config, storage
-from ..config import Count, Loaded, Section, ShareOrCount
+from ..config import Count, Loaded, LocalFolder, Section, ShareOrCount
 from ..errors import ConfigError
 from ..filters import catalogue
 from ..filters.rules import Barrier, Filter
+from ..yaml_document import KeyPath
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 DOCUMENT_FIELDS = ("text", "id", "url", "date", "language")
 REASONING_FIELDS = ("prompt", "reasoning", "response", "answer", "messages", "system", "id", "url", "date")
+TURNS = ("prompt", "reasoning", "response", "system")  # fields that become turns, where there are no messages
 Format = Literal["jsonl", "parquet", "text", "reasoning", "generated"]
 Form = Literal["worked", "answer_only", "fact"]
 
@@ -35,7 +38,7 @@ class SourceSpec(Section):
     tasks: tuple[str, ...] = ()
     form: Form = "worked"
     steps: tuple[int, ...] = ()
-    count: Count | None = None
+    count: Annotated[Count, Field(gt=0)] | None = None
     seed: int = 0
 
     @model_validator(mode="after")
@@ -54,14 +57,6 @@ class SourceSpec(Section):
             raise ValueError("a source needs a path (or format: generated)")
         if self.tasks or self.steps or self.count is not None:
             raise ValueError("tasks, steps and count belong to format: generated")
-        known = REASONING_FIELDS if self.format == "reasoning" else DOCUMENT_FIELDS
-        for field in self.fields:
-            if field not in known:
-                close = config.nearest(field, known)
-                hint = f" (did you mean {close}?)" if close else ""
-                raise ValueError(f"fields cannot map {field}{hint}: one of {', '.join(known)}")
-        if self.format == "reasoning" and not ({"messages"} <= set(self.fields) or {"prompt"} <= set(self.fields)):
-            raise ValueError("a reasoning source needs fields: {prompt: …, response: …} or {messages: …}")
         return self
 
     def container(self, path: str) -> Literal["jsonl", "parquet", "text"]:
@@ -87,19 +82,18 @@ class RecipeSpec(Section):
     """A recipe as the YAML holds it; `steps` are single-key mappings, checked by `load`."""
 
     name: str = Field(pattern=f"^{NAME}$")
-    output: str
+    output: LocalFolder
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     steps: tuple[dict[str, dict[str, Any] | None], ...] = ()
-    max_quarantined: ShareOrCount = 0.001
+    max_quarantined: ShareOrCount = Field(default=0.001, ge=0)
 
-    @field_validator("sources")
+    @field_validator("steps", mode="before")
     @classmethod
-    def _names_differ(cls, sources: tuple[SourceSpec, ...]) -> tuple[SourceSpec, ...]:
-        names = [source.name for source in sources]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"two sources are called {name}")
-        return sources
+    def _have_options(cls, steps: object) -> object:
+        for step in steps if isinstance(steps, tuple) else ():
+            if isinstance(step, str):
+                raise ValueError(f"a step is one name with its options: write - {step}: {{}}")
+        return steps
 
 
 @dataclass(frozen=True)
@@ -147,25 +141,58 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         ConfigError: whatever cannot be right: a key, a type, a step's name, an option, a source that no step knows.
     """
     loaded = config.load(path, RecipeSpec, overrides)
+    names = [source.name for source in loaded.value.sources]
     for index, source in enumerate(loaded.value.sources):
+        if source.name in names[:index]:
+            raise loaded.error(("sources", index, "name"), f"two sources are called {source.name}")
         if source.format == "generated":
             _check_tasks(loaded, index, source)
+        else:
+            _check_fields(loaded, index, source)
     steps = tuple(_step(loaded, index) for index in range(len(loaded.value.steps)))
     return Recipe(loaded, steps)
 
 
-def _check_tasks(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:
-    from ..mixtures.tasks import names
+def _check_fields(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:
+    where = ("sources", index, "fields")
+    known = REASONING_FIELDS if source.format == "reasoning" else DOCUMENT_FIELDS
+    for field in source.fields:
+        if source.format == "text":
+            raise loaded.error((*where, field), "plain text has no fields", fix="remove fields, or correct format")
+        if field not in known:
+            raise _unknown(loaded, (*where, field), f"no field can be mapped to {field}", field, known)
+    if source.format != "reasoning":
+        return
+    turns = [field for field in TURNS if field in source.fields]
+    if "messages" in source.fields and turns:
+        raise loaded.error(
+            (*where, turns[0]), f"messages hold every turn: {turns[0]} would not be read", fix="leave one out"
+        )
+    if "messages" not in source.fields and not ("prompt" in turns and {"response", "reasoning"} & set(turns)):
+        raise loaded.error(where, "a reasoning source needs fields: {prompt: …, response: …} or {messages: …}")
 
+
+def _check_tasks(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:
+    from ..mixtures import tasks
+
+    where = ("sources", index)
+    for key, values in (("tasks", source.tasks), ("steps", source.steps)):
+        for position, value in enumerate(values):
+            if value in values[:position]:
+                raise loaded.error((*where, key, position), f"{value} stands twice", fix="name it once")
     for position, task in enumerate(source.tasks):
-        if task not in names():
-            close = config.nearest(task, names())
-            raise loaded.error(
-                ("sources", index, "tasks", position),
-                f"no task is called {task}",
-                expected=", ".join(names()),
-                fix=f"did you mean {close}?" if close else "",
-            )
+        if task not in tasks.names():
+            raise _unknown(loaded, (*where, "tasks", position), f"no task is called {task}", task, tasks.names())
+        for place, steps in enumerate(source.steps):
+            try:
+                tasks.task(task).problem(random.Random(0), steps)
+            except ConfigError as wrong:
+                raise loaded.error((*where, "steps", place), wrong.what, expected=wrong.expected) from None
+
+
+def _unknown(loaded: Loaded[RecipeSpec], path: KeyPath, what: str, name: str, known: Sequence[str]) -> ConfigError:
+    close = config.nearest(name, known)
+    return loaded.error(path, what, expected=", ".join(known), fix=f"did you mean {close}?" if close else "")
 
 
 def _step(loaded: Loaded[RecipeSpec], index: int) -> Step:
@@ -180,7 +207,11 @@ def _step(loaded: Loaded[RecipeSpec], index: int) -> Step:
         raise loaded.error((*where, name), unknown.what, expected=unknown.expected, fix=unknown.fix) from None
     options = config.validate(loaded.document.at((*where, name), without=("sources",)), kind).value
     if isinstance(options, Filter):
-        options.check()
+        try:
+            options.check()
+        except ConfigError as wrong:
+            what = f"{wrong.what} ({wrong.where})" if wrong.where else wrong.what
+            raise loaded.error((*where, name), what, expected=wrong.expected, fix=wrong.fix) from None
     return Step(name, options, _step_sources(loaded, index, name))
 
 
@@ -194,11 +225,5 @@ def _step_sources(loaded: Loaded[RecipeSpec], index: int, name: str) -> tuple[st
         raise loaded.error(where, "sources is a list of source names", expected=", ".join(known))
     for position, source in enumerate(chosen):
         if source not in known:
-            close = config.nearest(str(source), known)
-            raise loaded.error(
-                (*where, position),
-                f"no source is called {source}",
-                expected=", ".join(known),
-                fix=f"did you mean {close}?" if close else "",
-            )
+            raise _unknown(loaded, (*where, position), f"no source is called {source}", str(source), known)
     return tuple(chosen)

@@ -7,9 +7,12 @@ fork server that has imported the stages once (about 1 s, while the driver plans
 
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection
 from types import TracebackType
 
 from .. import storage
@@ -41,6 +44,7 @@ class Runner:
         self.progress = progress
         self.tasks_run = 0
         self._pool: ProcessPoolExecutor | None = None
+        self._leash: tuple[Connection, Connection] | None = None
 
     def __enter__(self) -> "Runner":
         if self.workers > 0:
@@ -50,8 +54,14 @@ class Runner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=kind is None, cancel_futures=True)
+        if self._pool is None or self._leash is None:
+            return
+        held, let_go = self._leash
+        if kind is not None:
+            let_go.close()  # what the workers are doing is of no use any more
+        self._pool.shutdown(cancel_futures=True)
+        held.close()
+        let_go.close()
 
     def ensure(self, stage: Stage) -> Manifest:
         """The manifest of a stage, after running whatever of it and of its parents is not done yet.
@@ -61,6 +71,7 @@ class Runner:
         """
         found = stage.manifest()
         if found is not None:
+            stage.check(found.counts, found.files)  # a limit may be lower than when the stage was made
             return found
         for parent in stage.parents:
             self.ensure(parent)
@@ -76,7 +87,8 @@ class Runner:
             if marker is not None:
                 results[task] = marker
         name = stage.name
-        self.events.write("stage_started", {"stage": name, "folder": stage.folder.name, "tasks": total})
+        started = {"stage": name, "folder": stage.folder.name, "tasks": total, "reused": len(results)}
+        self.events.write("stage_started", started)
         shown = self.progress.begin(name, total, reused=len(results))
         todo = [task for task in range(total) if task not in results]
         for task, result in self._execute(stage, todo):
@@ -103,7 +115,7 @@ class Runner:
             while waiting and len(running) < self.workers * IN_FLIGHT_PER_WORKER:
                 task = waiting.pop()
                 self._started(stage, task)
-                running[pool.submit(run_task, stage, task)] = task
+                running[_submit(pool, stage, task)] = task
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 task = running.pop(future)
                 yield task, _result(future, stage, task)
@@ -112,7 +124,11 @@ class Runner:
         self.events.write("task_started", {"stage": stage.name, "folder": stage.folder.name, "task": task})
 
     def _new_pool(self) -> ProcessPoolExecutor:
-        self._pool = ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("forkserver"))
+        context = multiprocessing.get_context("forkserver")
+        self._leash = context.Pipe(duplex=False)
+        self._pool = ProcessPoolExecutor(
+            self.workers, mp_context=context, initializer=begin_worker, initargs=(self._leash[0],)
+        )
         return self._pool
 
 
@@ -127,19 +143,55 @@ def start_fork_server() -> None:
     forkserver.ensure_running()
 
 
+def begin_worker(leash: Connection) -> None:
+    """Ties a worker to its driver: it ends when the driver's end of the pipe is closed, by whatever death.
+
+    Ctrl-C reaches the whole process group; the driver alone answers it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+
+
+def _end_with(leash: Connection) -> None:
+    leash.poll(None)  # nothing is ever sent: it returns when the other end is closed
+    os._exit(1)
+
+
 def run_task(stage: Stage, task: int) -> TaskResult:
-    """Runs one task and leaves its marker; in whatever process the runner chose."""
-    result = stage.run(task)
-    stage.write_marker(task, result)
+    """Runs one task and leaves its marker; in whatever process the runner chose.
+
+    Raises:
+        RunError: the system refused a file: the disk is full, or a folder must not be written.
+    """
+    try:
+        result = stage.run(task)
+        stage.write_marker(task, result)
+    except OSError as error:
+        raise RunError(
+            f"{stage.name}, task {task}: {error.strerror or error}",
+            where=str(error.filename or stage.folder),
+            fix="make room or give access, and run again: finished tasks are kept",
+        ) from error
     return result
+
+
+def _submit(pool: ProcessPoolExecutor, stage: Stage, task: int) -> "Future[TaskResult]":
+    try:
+        return pool.submit(run_task, stage, task)
+    except BrokenProcessPool:
+        raise _died(stage, task) from None
 
 
 def _result(future: "Future[TaskResult]", stage: Stage, task: int) -> TaskResult:
     try:
         return future.result()
     except BrokenProcessPool:
-        raise RunError(
-            "a worker process died (killed by the system, out of memory, or a crash in native code)",
-            where=f"{stage.name}, task {task} or one beside it",
-            fix="run again: finished tasks are kept; --workers 1 needs the least memory",
-        ) from None
+        raise _died(stage, task) from None
+
+
+def _died(stage: Stage, task: int) -> RunError:
+    return RunError(
+        "a worker process died (killed by the system, out of memory, or a crash in native code)",
+        where=f"{stage.name}, task {task} or one beside it",
+        fix="run again: finished tasks are kept; --workers 1 needs the least memory",
+    )

@@ -6,7 +6,7 @@ small JSON files a task, of which one remains.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -66,8 +66,12 @@ class Stage(ABC):
     def run(self, task: int) -> TaskResult:
         """Does one task: writes its files below `folder` (atomically) and returns them with its counts."""
 
-    def check(self, counts: Counts) -> None:
-        """Called with the summed counts before the manifest is written; raises RunError to fail the stage."""
+    def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
+        """Called with the summed counts and all files before the manifest is written, and when a later run finds it.
+
+        Raises:
+            RunError: to fail the stage.
+        """
 
     @cached_property
     def fingerprint(self) -> str:
@@ -123,8 +127,11 @@ class Stage(ABC):
         path = self._marker(task)
         if not path.exists():
             return None
-        data = orjson.loads(path.read_bytes())
-        files = tuple(OutputFile(**entry) for entry in data["files"])
+        try:
+            data = orjson.loads(path.read_bytes())
+            files = tuple(OutputFile(**entry) for entry in data["files"])
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            return None  # damaged: the task runs again
         whole = all(
             (self.folder / entry.path).exists() and (self.folder / entry.path).stat().st_size == entry.bytes
             for entry in files
@@ -136,14 +143,15 @@ class Stage(ABC):
         counts: Counts = {}
         for result in results:
             add_counts(counts, result.counts)
-        self.check(counts)
+        files = tuple(sorted((file for result in results for file in result.files), key=lambda file: file.path))
+        self.check(counts, files)
         found = Manifest(
             stage=self.name,
             version=self.version,
             fingerprint=self.fingerprint,
             options=self.options(),
             parents=tuple(parent.fingerprint for parent in self.parents),
-            files=tuple(sorted((file for result in results for file in result.files), key=lambda file: file.path)),
+            files=files,
             counts=counts,
         )
         found.write(self.folder)
@@ -152,6 +160,20 @@ class Stage(ABC):
 
     def _marker(self, task: int) -> Path:
         return self.folder / "tasks" / f"{task:05d}.json"
+
+
+def remove_scratch(stages: Iterable[Stage]) -> None:
+    """Removes the scratch stages among the ancestors of stages that are complete."""
+    seen: dict[Path, Stage] = {}
+    waiting = list(stages)
+    while waiting:
+        stage = waiting.pop()
+        if stage.folder not in seen:
+            seen[stage.folder] = stage
+            waiting.extend(stage.parents)
+    for stage in seen.values():
+        if stage.scratch:
+            storage.remove_tree(stage.folder)
 
 
 def add_counts(total: Counts, more: Mapping[str, Any]) -> None:

@@ -1,30 +1,11 @@
 """What curate and build print when they are done: a table for people, the same numbers as data for machines."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
+from ..tables import Table, columns
 from .build import BuildResult
-from .curate import Curated
+from .curate import Curated, reasons
 from .stage import Stage
-
-
-@dataclass(frozen=True)
-class Table:
-    """A result as text, and as plain data for `--json`."""
-
-    text: str
-    data: dict[str, Any]
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of cells as aligned lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        lines.append("  ".join(cells).rstrip())
-    return "\n".join(lines)
 
 
 def stages(planned: Sequence[Stage]) -> Table:
@@ -47,11 +28,11 @@ def curated(result: Curated, output: str) -> Table:
         aside = sum(counts_of["sources"].get(source, {}).get("quarantined", 0) for _, counts_of in result.stages)
         read, kept = counts["documents"], end["kept"]
         rows.append([source, f"{read:,}", f"{kept:,}", f"{read - kept - aside:,}", f"{aside:,}"])
-    reasons = [["dropped by", "documents"]]
-    dropped = {reason: count for _, counts in result.stages for reason, count in counts["dropped"].items()}
-    reasons += [[reason, f"{count:,}"] for reason, count in sorted(dropped.items(), key=lambda item: -item[1])]
+    dropped = reasons(counts for _, counts in result.stages)
+    by_rule = [["dropped by", "documents"]]
+    by_rule += [[reason, f"{count:,}"] for reason, count in sorted(dropped.items(), key=lambda item: -item[1])]
     did = f"{result.tasks_run} tasks run" if result.tasks_run else "nothing to do: every stage was done"
-    text = "\n\n".join([columns(rows), *([columns(reasons)] if dropped else []), f"{output}: {did}"])
+    text = "\n\n".join([columns(rows), *([columns(by_rule)] if dropped else []), f"{output}: {did}"])
     data = {"output": output, "tasks_run": result.tasks_run, "funnel": result.manifest.counts["funnel"]}
     return Table(text, {**data, "fingerprint": result.manifest.fingerprint})
 
@@ -75,8 +56,9 @@ def built(result: BuildResult, output: str) -> Table:
             ]
         )
     sources = [["source", "documents", "tokens", "held out"]]
-    for name, counts in result.manifest.counts.items():
-        part, held = counts["part"], counts["held_out"]
+    in_order = dict.fromkeys([*(row["source"] for row in result.rows), *sorted(result.manifest.counts)])
+    for name in in_order:
+        part, held = (result.manifest.counts[name][kind] for kind in ("part", "held_out"))
         sources.append([name, f"{part['documents']:,}", f"{part['tokens']:,}", f"{held['documents']:,}"])
     did = f"{result.tasks_run} tasks run" if result.tasks_run else "nothing to do: every stage was done"
     data = {

@@ -28,6 +28,7 @@ from .stage import Stage, TaskResult
 from .tokenizer_stage import BuildTokenizer
 
 PARTITION_BYTES = 1 << 27  # text; a byte is at most one token, so a part stays under its 2^28 tokens
+DOCUMENT_BYTES = 32  # what a template's roles and special tokens add to a short conversation, counted as text
 COLUMNS = ("id", "source", "url", "text", "messages")
 ENCODED = pa.schema(
     [
@@ -73,8 +74,9 @@ class Tokenize(Stage):
         return len(self.selection.parts)
 
     def partitions(self) -> int:
-        """From the bytes of text alone."""
-        return max(1, -(-self.selection.text_bytes // PARTITION_BYTES))
+        """From the bytes of text and the number of documents alone."""
+        documents = sum(part.rows for part in self.selection.parts)
+        return max(1, -(-(self.selection.text_bytes + DOCUMENT_BYTES * documents) // PARTITION_BYTES))
 
     def run(self, task: int) -> TaskResult:
         """Encodes a part."""
@@ -86,7 +88,8 @@ class Tokenize(Stage):
         partition = (high * np.uint64(partitions)) >> np.uint64(32)
         file = exchange.write(self.folder, f"tokens-{task:05d}.arrow", rows, partition.astype(np.int64), partitions)
         size = int(pc.sum(rows.column("bytes")).as_py() or 0)
-        return TaskResult((file,), {"documents": rows.num_rows, "kept": rows.num_rows, "bytes": size})
+        counts = {"documents": rows.num_rows, "kept": rows.num_rows, "bytes": size}
+        return TaskResult((file,), {**counts, "ranges": _ranges(partition, rows.column("held_out"))})
 
     def _encoded(self, batch: pa.RecordBatch, tokenizer: Tokenizer) -> pa.RecordBatch:
         ids = batch.column("id").to_pylist()
@@ -114,18 +117,38 @@ class Tokenize(Stage):
     def _tokens(self, batch: pa.RecordBatch, ids: list[str], tokenizer: Tokenizer) -> Tokens:
         template = self.selection.source.template
         if template is None:
-            return tokenizer.encode_texts(batch.column("text").to_pylist())
-        rendered = []
-        for identity, turns in zip(ids, batch.column("messages").to_pylist(), strict=True):
-            if not turns:
-                raise RunError(
-                    f"source {self.selection.source.name} has a template, but a document has no messages",
-                    where=f"document {identity}",
-                    fix="read it with format: reasoning, or leave template out",
-                )
-            messages = [templates.Message(turn["role"], turn["content"], turn["reasoning"]) for turn in turns]
-            rendered.append(templates.render(template, messages))
+            return self._encoded_texts(batch.column("text").to_pylist(), ids, tokenizer)
+        turns = batch.column("messages").to_pylist()
+        rendered = [self._rendered(template, *document) for document in zip(ids, turns, strict=True)]
         return tokenizer.encode_rendered(rendered, ids)
+
+    def _encoded_texts(self, texts: list[str], ids: list[str], tokenizer: Tokenizer) -> Tokens:
+        try:
+            return tokenizer.encode_texts(texts)
+        except RunError:
+            for identity, text in zip(ids, texts, strict=True):
+                try:
+                    tokenizer.encode_texts([text])
+                except RunError as error:  # together, it named a place in the batch
+                    raise self._of_document(error, identity) from None
+            raise
+
+    def _rendered(self, template: str, identity: str, turns: list[dict[str, Any]] | None) -> templates.Rendered:
+        if not turns:
+            raise RunError(
+                "the source has a template, but a document has no messages",
+                where=f"source {self.selection.source.name}, document {identity}",
+                fix="read it with format: reasoning, or leave template out",
+            )
+        messages = [templates.Message(turn["role"], turn["content"], turn["reasoning"]) for turn in turns]
+        try:
+            return templates.render(template, messages)
+        except RunError as error:
+            raise self._of_document(error, identity) from None
+
+    def _of_document(self, error: RunError, identity: str) -> RunError:
+        where = f"source {self.selection.source.name}, document {identity}"
+        return RunError(error.what, where=where, seen=error.seen, expected=error.expected, fix=error.fix)
 
 
 @dataclass(frozen=True)
@@ -165,12 +188,16 @@ class WriteShards(Stage):
         held_out = rows.column("held_out")
         files: list[OutputFile] = []
         counts: dict[str, Any] = {"documents": rows.num_rows}
-        for stem, mask in (("part", pc.invert(held_out)), ("held_out", held_out)):
+        for kind, mask in (("part", pc.invert(held_out)), ("held_out", held_out)):
             chosen = rows.filter(mask).combine_chunks()
-            written, tokens = self._write(f"{stem}-{task:05d}", chosen)
+            written, tokens = self._write(f"{kind}-{self._number(kind, task):05d}", chosen)
             files.extend(written)
-            counts[stem] = {"documents": chosen.num_rows, "tokens": tokens}
+            counts[kind] = {"documents": chosen.num_rows, "tokens": tokens}
         return TaskResult(tuple(files), counts)
+
+    def _number(self, kind: str, task: int) -> int:
+        """Parts are numbered without gaps, and a range that holds no document of a kind has no part of it."""
+        return sum(int(key) < task for key in self.encoded.finished().counts["ranges"].get(kind, {}))
 
     def _write(self, stem: str, rows: pa.Table) -> tuple[list[OutputFile], int]:
         if rows.num_rows == 0:
@@ -204,6 +231,16 @@ class WriteShards(Stage):
             end_of_document=tokenizer.end_of_document,
         )
         return [OutputFile.of(self.folder, path.name, rows.num_rows) for path in paths], len(ids)
+
+
+def _ranges(partition: npt.NDArray[Any], held_out: pa.Array) -> dict[str, dict[str, int]]:
+    """Documents of each kind in each hash range, those without any left out."""
+    mask = held_out.to_numpy(zero_copy_only=False).astype(np.bool_)
+    counted = {kind: np.unique(partition[of], return_counts=True) for kind, of in (("part", ~mask), ("held_out", mask))}
+    return {
+        kind: {f"{number:05d}": count for number, count in zip(numbers.tolist(), counts.tolist(), strict=True)}
+        for kind, (numbers, counts) in counted.items()
+    }
 
 
 def _binary(data: bytes, offsets: npt.NDArray[np.int64]) -> pa.Array:

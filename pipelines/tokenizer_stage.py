@@ -44,8 +44,8 @@ class BuildTokenizer(Stage):
     def options(self) -> dict[str, Any]:
         """The file's hash, or the size and the documents it is trained on."""
         if self.spec.path is not None:
-            Tokenizer.open(self.spec.path, self.spec.end_of_document)
-            return {"hash": storage.hash_file(self.spec.path), "end_of_document": self.spec.end_of_document}
+            opened = Tokenizer.open(self.spec.path, self.spec.end_of_document)
+            return {"hash": opened.hash, "end_of_document": self.spec.end_of_document}
         return {
             "train": self.spec.model_dump(mode="json"),
             "sources": [selection.record() for selection in self.selections],
@@ -68,8 +68,9 @@ class BuildTokenizer(Stage):
     def run(self, task: int) -> TaskResult:
         """Copies or trains it."""
         if self.spec.path is not None:
+            given = Tokenizer.open(self.spec.path, self.spec.end_of_document)  # the path may be that of its folder
             with storage.atomic_write(self.path) as stream:
-                stream.write(storage.read_bytes(self.spec.path))
+                stream.write(storage.read_bytes(given.path))
         elif self.spec.train is not None:
             train(self._texts(), self.spec.train.vocab_size, self.spec.end_of_document or DEFAULT_END, self.path)
         return TaskResult((OutputFile.of(self.folder, FILE, self.open().vocab_size),), {})

@@ -79,10 +79,11 @@ class Cache:
         segments_BS = torch.full((batch, max_length), UNWRITTEN, dtype=torch.int64, device=device)
         return cls(layers, segments_BS)
 
-    @property
-    def last_segment_B(self) -> Tensor:
-        """Segment of the last cached position of each row, -2 where nothing is cached."""
-        return self.segments_BS[:, max(self.length - 1, 0)]
+    def last_segments(self) -> Tensor:
+        """Segment of the last cached position of each row, int64 [B]; -2 where nothing is cached."""
+        if not self.length:
+            return torch.full_like(self.segments_BS[:, 0], UNWRITTEN)
+        return self.segments_BS[:, self.length - 1]
 
     def extend(self, segments_BT: Tensor) -> Tensor:
         """Notes the segments of T new positions; returns those of all positions so far, cached and new.
@@ -99,7 +100,9 @@ class Cache:
                 "a cache holds no gradient", where="Cache", fix="call the model under torch.inference_mode()"
             )
         if batch != rows:
-            raise RunError("the cache is for another batch", where="Cache", seen=f"{batch} rows", expected=f"{rows} rows")
+            raise RunError(
+                "the cache is for another batch", where="Cache", seen=f"{batch} rows", expected=f"{rows} rows"
+            )
         if stop > room:
             raise RunError(
                 "the cache is full",
@@ -109,7 +112,7 @@ class Cache:
                 fix="give Cache.empty a larger max_length",
             )
         first_B1 = segments_BT[:, :1]
-        resumed_BS = (self.segments_BS[:, : self.length] == first_B1) & (first_B1 != self.last_segment_B[:, None])
+        resumed_BS = (self.segments_BS[:, : self.length] == first_B1) & (first_B1 != self.last_segments()[:, None])
         if bool((resumed_BS & (first_B1 >= 0)).any()):
             raise RunError(
                 "a segment goes on after it ended",

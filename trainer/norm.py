@@ -4,9 +4,9 @@ A bfloat16 mean of squares loses the small half of the channels, and transformer
 agree. Costs about five passes over the input on a CPU, one fused kernel on a GPU.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-import torch
 
 
 class RMSNorm(nn.Module):

@@ -42,10 +42,10 @@ class ModelConfig(Section):
     num_experts: Size
     expert_size: Size
     router_size: Size
-    rope_theta: float = Field(1e4, gt=1)
-    partial_rotary_factor: float = Field(0.5, gt=0, le=1)
-    norm_eps: float = Field(1e-5, gt=0, lt=1)
-    init_std: float = Field(0.02, gt=0, lt=1)
+    rope_theta: Annotated[float, Field(gt=1)] = 1e4
+    partial_rotary_factor: Annotated[float, Field(gt=0, le=1)] = 0.5
+    norm_eps: Annotated[float, Field(gt=0, lt=1)] = 1e-5
+    init_std: Annotated[float, Field(gt=0, lt=1)] = 0.02
     skip_mode: Literal["off", "zero", "identity"] = "off"
 
     @model_validator(mode="after")
@@ -61,9 +61,7 @@ class ModelConfig(Section):
                 "half of the value heads carry the token before, in whole heads (or in halves of a single one)"
             )
         if self.num_kv_heads == 1 and self.head_dim % 2:
-            raise ValueError(
-                f"head_dim {self.head_dim} is odd: a single value head is halved for the token before"
-            )
+            raise ValueError(f"head_dim {self.head_dim} is odd: a single value head is halved for the token before")
         rotary = self.head_dim * self.partial_rotary_factor
         if rotary != int(rotary) or int(rotary) % 2 or not int(rotary):
             raise ValueError(

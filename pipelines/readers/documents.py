@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from .records import Row, optional_text, required_text
+from .records import Row, Unreadable, optional_text, required_text
 
 
 def row(record: dict[str, Any], fields: Mapping[str, str]) -> Row:
@@ -37,6 +37,13 @@ def row(record: dict[str, Any], fields: Mapping[str, str]) -> Row:
 
 
 def rest(record: dict[str, Any], used: set[str]) -> str | None:
-    """The fields that no column takes, as JSON; None where there are none."""
+    """The fields that no column takes, as JSON; None where there are none.
+
+    Raises:
+        Unreadable: they cannot be written as JSON: nested deeper than 254 levels, or a number of more than 64 bits.
+    """
     left = {key: value for key, value in record.items() if key not in used}
-    return orjson.dumps(left, default=str).decode() if left else None
+    try:
+        return orjson.dumps(left, default=str).decode() if left else None
+    except orjson.JSONEncodeError as error:
+        raise Unreadable(f"the fields beside the text cannot be kept as JSON: {error}") from None

@@ -29,12 +29,26 @@ def records(split: Split) -> Iterator[Record]:
             position = sum(file.metadata.row_group(group).num_rows for group in range(split.start))
             for batch in file.iter_batches(ROWS, row_groups=range(split.start, stop)):
                 size = batch.nbytes // max(batch.num_rows, 1)
-                for value in batch.to_pylist():
-                    yield Record(position, size, value)
-                    position += 1
+                yield from _rows(batch, position, size)
+                position += batch.num_rows
     except (pa.ArrowInvalid, OSError) as error:
         raise RunError(
             f"the Parquet file is damaged: {error}",
             where=split.path,
             fix="replace the file or take it out of the source",
         ) from None
+
+
+def _rows(batch: pa.RecordBatch, position: int, size: int) -> Iterator[Record]:
+    """The rows as Python values; those that have none (text that is not UTF-8, a date after 9999) as errors."""
+    try:
+        values = batch.to_pylist()
+    except (ValueError, OverflowError) as error:
+        if batch.num_rows == 1:
+            yield Record(position, size, None, f"the row cannot be read: {error}")
+            return
+        for row in range(batch.num_rows):
+            yield from _rows(batch.slice(row, 1), position + row, size)
+        return
+    for row, value in enumerate(values):
+        yield Record(position + row, size, value)

@@ -5,6 +5,7 @@ rows become batches of a few megabytes here, so that a new container or format i
 record beside the parsing.
 """
 
+import datetime
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -122,7 +123,7 @@ def kind(value: object) -> str:
 
 
 def optional_text(record: dict[str, Any], name: str | None) -> str | None:
-    """A field as text: text as it is, numbers and truth values written out, absent or null as None.
+    """A field as text: text as it is, numbers, truth values and dates (ISO 8601) written out, absent or null as None.
 
     Raises:
         Unreadable: the field holds a list or a mapping.
@@ -132,6 +133,8 @@ def optional_text(record: dict[str, Any], name: str | None) -> str | None:
         return value
     if isinstance(value, (int, float)):
         return str(value)
+    if isinstance(value, (datetime.date, datetime.time)):  # a datetime is a date
+        return value.isoformat()
     raise Unreadable(f"field {name} is {kind(value)}, not text")
 
 

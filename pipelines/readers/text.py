@@ -3,6 +3,7 @@
 A file that is not UTF-8 is one error with the byte it starts at; by lines, only the line is lost.
 """
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Literal
 
@@ -40,7 +41,9 @@ def _whole(split: Split) -> bytes:
 
 
 def _record(offset: int, content: bytes) -> Record:
+    bare = content.removeprefix(BOM_UTF8) if offset == 0 else content
     try:
-        return Record(offset, len(content), {"text": content.decode("utf-8")})
+        return Record(offset, len(content), {"text": bare.decode("utf-8")})
     except UnicodeDecodeError as error:
-        return Record(offset, len(content), None, f"not UTF-8 at byte {offset + error.start}")
+        place = offset + len(content) - len(bare) + error.start
+        return Record(offset, len(content), None, f"not UTF-8 at byte {place}")

@@ -1,0 +1,165 @@
+"""What stands in a tokenizer.json: reading it strictly, finding its end-of-document token, and training a new one.
+
+The library takes a file at its word, numbers tokens anew where their ids disagree, and knows no end of document, so the
+file is checked before anything is encoded with it. Costs a second parse of the JSON; training costs
+the library's time, and memory for every distinct word of the bytes that are read.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import orjson
+import tokenizers as hf_tokenizers
+
+from ..config import nearest
+from ..errors import ConfigError, RunError
+from .templates import SPECIAL_TOKENS
+from .tokens import utf8
+
+ENDS_OF_DOCUMENT = ("<|endoftext|>", "<|end|>", "</s>", "<eos>", "<|end_of_text|>", "<｜end▁of▁sentence｜>")
+_MARKERS = (("<|", "|>"), ("<｜", "｜>"))
+_SHOWN = 12
+
+
+def read_contents(data: bytes, path: str) -> dict[str, Any]:
+    """The JSON of a tokenizer.json, with its `added_tokens` checked.
+
+    Raises:
+        ConfigError: not JSON, or not a tokenizer.json.
+    """
+    expected = "a tokenizer.json of the tokenizers library, with the keys model and added_tokens"
+    try:
+        contents = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"not JSON: {error}", where=path, expected=expected) from None
+    if not isinstance(contents, dict) or not isinstance(contents.get("model"), dict):
+        keys = ", ".join(list(contents)[:_SHOWN]) if isinstance(contents, dict) else type(contents).__name__
+        raise ConfigError("not a tokenizer.json", where=path, seen=f"keys {keys}", expected=expected)
+    added = contents.setdefault("added_tokens", [])
+    for token in added if isinstance(added, list) else [added]:
+        known = isinstance(token, dict) and isinstance(token.get("content"), str)
+        if not known or not isinstance(token.get("id"), int) or not isinstance(token.get("special"), bool):
+            raise ConfigError("an added token without content, id or special", where=path, seen=str(token)[:200])
+    return contents
+
+
+def load_library(contents: dict[str, Any], path: str) -> hf_tokenizers.Tokenizer:
+    """The library's tokenizer of a file's contents, neither cutting nor padding.
+
+    Raises:
+        ConfigError: the library does not understand the contents, or gives an added token another id than the file.
+    """
+    try:
+        library = hf_tokenizers.Tokenizer.from_buffer(orjson.dumps(contents))
+    except ValueError as error:
+        raise ConfigError(
+            f"the tokenizers library {hf_tokenizers.__version__} cannot read this file: {error}", where=path
+        ) from None
+    for token in contents["added_tokens"]:
+        seen = library.token_to_id(token["content"])
+        if seen != token["id"]:
+            raise ConfigError(
+                f"the added token {token['content']} would get another id than the file says",
+                where=path,
+                seen=seen,
+                expected=token["id"],
+                fix="number the added tokens without gaps behind the vocabulary",
+            )
+    library.no_truncation()
+    library.no_padding()
+    return library
+
+
+def control_tokens(added: Sequence[dict[str, Any]], end_of_document: str) -> list[str]:
+    """The added tokens that no text may spell: special, a template's, the end of document, or written `<|…|>`."""
+    named = {end_of_document, *SPECIAL_TOKENS}
+    return [
+        token["content"]
+        for token in added
+        if token["special"]
+        or token["content"] in named
+        or any(token["content"].startswith(left) and token["content"].endswith(right) for left, right in _MARKERS)
+    ]
+
+
+def find_end(added: Sequence[dict[str, Any]], named: str | None, path: str) -> str:
+    """The end-of-document token: the one named, else the only one of ENDS_OF_DOCUMENT that the file declares special.
+
+    Raises:
+        ConfigError: the file does not have the one named, or none or several could be meant.
+    """
+    special = [token["content"] for token in added if token["special"]]
+    everything = [token["content"] for token in added]
+    if named is not None:
+        if named in everything:
+            return named
+        close = nearest(named, everything)
+        raise ConfigError(
+            f"the tokenizer has no end-of-document token {named}",
+            where=path,
+            seen=f"its special tokens: {listed(special)}",
+            fix=f"did you mean {close}?" if close else "name one of its special tokens: tokenizer.end_of_document",
+        )
+    found = [token for token in ENDS_OF_DOCUMENT if token in special]
+    if len(found) == 1:
+        return found[0]
+    raise ConfigError(
+        f"several tokens could end a document: {', '.join(found)}" if found else "no token is known to end a document",
+        where=path,
+        seen=f"its special tokens: {listed(special)}",
+        expected="exactly one special token among " + ", ".join(ENDS_OF_DOCUMENT),
+        fix="name it: tokenizer.end_of_document",
+    )
+
+
+def listed(tokens: Sequence[str]) -> str:
+    """The tokens for an error: the first dozen, and how many more there are."""
+    if not tokens:
+        return "none"
+    more = f" and {len(tokens) - _SHOWN:,} more" if len(tokens) > _SHOWN else ""
+    return ", ".join(tokens[:_SHOWN]) + more
+
+
+def train_contents(texts: Iterable[str], vocab_size: int, special: Sequence[str], limit_bytes: int) -> bytes:
+    """The bytes of the tokenizer.json of a byte-level BPE that is trained on the first bytes of the texts.
+
+    Raises:
+        RunError: there is no text.
+    """
+    head = first_bytes(texts, limit_bytes)
+    first = next(head, None)
+    if first is None:
+        raise RunError("no text to train a tokenizer on", fix="check the sources that tokenizer.train names")
+    pre = hf_tokenizers.pre_tokenizers
+    library = hf_tokenizers.Tokenizer(hf_tokenizers.models.BPE())
+    library.pre_tokenizer = pre.Sequence([pre.Digits(individual_digits=True), pre.ByteLevel(add_prefix_space=False)])
+    library.decoder = hf_tokenizers.decoders.ByteLevel()
+    trainer = hf_tokenizers.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        min_frequency=2,
+        show_progress=False,
+        special_tokens=list(special),
+        initial_alphabet=sorted(pre.ByteLevel.alphabet()),
+    )
+    library.train_from_iterator(itertools.chain([first], head), trainer)
+    return library.to_str(pretty=False).encode()
+
+
+def first_bytes(texts: Iterable[str], limit: int) -> Iterator[str]:
+    """The texts up to `limit` UTF-8 bytes, empty ones left out; the one that crosses is cut at a character.
+
+    Raises:
+        RunError: a text is not valid Unicode.
+    """
+    left = limit
+    for position, text in enumerate(texts):
+        encoded = utf8(text, f"text {position}")
+        if len(encoded) >= left:
+            # The text is valid UTF-8: only the character that the cut splits is left out.
+            if cut := encoded[:left].decode(errors="ignore"):
+                yield cut
+            return
+        left -= len(encoded)
+        if text:
+            yield text

@@ -1,0 +1,119 @@
+"""The folder of a run: never overwritten unasked, gone on with only by the same run."""
+
+import pytest
+from midtrain.config import Loaded, validate
+from midtrain.errors import ConfigError
+from midtrain.trainer.run import RunConfig
+from midtrain.trainer.run_folder import prepare, stored
+from midtrain.yaml_document import override, parse
+
+RUN = """\
+name: tiny
+output: {output}
+shards: shards
+model: zaya-tiny
+phases:
+  - {{phase: pretrain, batch_tokens: 64, optimizer: {{name: muon, lr: 0.01}}, schedule: {{name: constant}}}}
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    def make(*settings: str) -> Loaded[RunConfig]:
+        text = RUN.format(output=tmp_path / "runs" / "tiny")
+        return validate(override(parse(text, "run.yaml"), settings), RunConfig)
+
+    return make
+
+
+def open_folder(run, resume=False, overwrite=False):
+    return prepare(run, run.value, resume, overwrite)
+
+
+def test_a_new_folder_holds_the_resolved_run(run):
+    folder = open_folder(run())
+    assert stored(folder) == run().value
+
+
+def test_a_folder_that_is_there_is_refused_unless_asked(run):
+    folder = open_folder(run())
+    (folder / "metrics.jsonl").write_text("x")
+    with pytest.raises(ConfigError, match=r"run\.yaml:2: output: the folder is there already[^$]*--resume"):
+        open_folder(run())
+    assert (folder / "metrics.jsonl").exists()
+    open_folder(run(), resume=True)
+    assert (folder / "metrics.jsonl").exists()
+    open_folder(run(), overwrite=True)
+    assert not (folder / "metrics.jsonl").exists()
+
+
+def test_only_a_runs_folder_is_ever_removed(run):
+    folder = open_folder(run())
+    (folder / "config.yaml").unlink()
+    (folder / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="so it is not removed"):
+        open_folder(run(), overwrite=True)
+    assert (folder / "thesis.tex").exists()
+
+
+def test_the_checkpoint_to_start_from_is_not_removed(run):
+    folder = open_folder(run())
+    with pytest.raises(ConfigError, match="lies in the folder that --overwrite would remove"):
+        open_folder(run(f"init_from={folder}/checkpoints/step-00000001"), overwrite=True)
+
+
+def test_an_empty_folder_is_as_good_as_none(run, tmp_path):
+    (tmp_path / "runs" / "tiny").mkdir(parents=True)
+    open_folder(run())
+
+
+def test_a_file_in_the_way_is_named(run, tmp_path):
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "tiny").write_text("")
+    with pytest.raises(ConfigError, match="output: is a file"):
+        open_folder(run())
+
+
+@pytest.mark.parametrize(
+    ("setting", "key"),
+    [
+        ("phases.0.batch_tokens=128", "phases.0.batch_tokens"),
+        ("phases.0.optimizer.lr=0.5", "phases.0.optimizer.lr"),
+        ("phases.0.steps=3", "phases.0.steps"),
+        ("model=zaya-small", "model.expert_size"),
+        ("seed=4", "seed"),
+        ("precision=bf16", "precision"),
+    ],
+)
+def test_a_resumed_run_is_the_same_run(run, setting, key):
+    folder = open_folder(run())
+    with pytest.raises(ConfigError) as wrong:
+        open_folder(run(setting), resume=True)
+    assert f"{key}: a resumed run keeps its configuration" in str(wrong.value)
+    assert str(wrong.value).startswith(f"--set {setting.partition('=')[0]}")
+    assert stored(folder) == run().value
+
+
+def test_a_resumed_run_may_change_what_moves_no_weight(run):
+    folder = open_folder(run())
+    changed = run("threads=2", "checkpoint.keep=9", "phases.0.micro_batch_tokens=32", "metrics=[tensorboard]")
+    open_folder(changed, resume=True)
+    assert stored(folder) == changed.value
+
+
+def test_phases_may_be_added_at_the_end_and_not_taken_away(run):
+    folder = open_folder(run())
+    first = "{phase: pretrain, batch_tokens: 64, optimizer: {name: muon, lr: 0.01}, schedule: {name: constant}}"
+    longer = run(f"phases=[{first}, {{phase: midtrain, batch_tokens: 64, schedule: {{name: constant}}}}]")
+    open_folder(longer, resume=True)
+    assert len(stored(folder).phases) == 2
+    with pytest.raises(ConfigError, match=r"phases\.1"):
+        open_folder(run(), resume=True)
+
+
+def test_resuming_sweeps_what_a_kill_left(run):
+    folder = open_folder(run())
+    leftover = folder / "checkpoints" / ".step-00000003.abc.tmp"
+    leftover.mkdir(parents=True)
+    open_folder(run(), resume=True)
+    assert not leftover.exists()

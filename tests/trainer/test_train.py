@@ -1,0 +1,347 @@
+"""Whole runs: two phases, kills and signals, refusals, and starting from another run's weights."""
+
+import random
+import runpy
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from midtrain.config import Loaded, load, validate
+from midtrain.errors import ConfigError, RunError
+from midtrain.trainer import checkpoint
+from midtrain.trainer.metrics import rows
+from midtrain.trainer.run import RunConfig
+from midtrain.trainer.run_folder import stored
+from midtrain.trainer.train import train
+from midtrain.yaml_document import override, parse
+
+FakeMixture = runpy.run_path(str(Path(__file__).with_name("fake_mixture.py")))["FakeMixture"]
+SCRIPT = Path(__file__).with_name("train_fake.py")
+
+RUN = """\
+name: tiny
+output: {output}
+shards: fake
+seed: 3
+model: {{hidden_size: 16, num_layers: 2, num_heads: 2, num_kv_heads: 2, head_dim: 8, num_experts: 3, expert_size: 16,
+  router_size: 8}}
+threads: 1
+phases:
+  - {{phase: pretrain, batch_tokens: 64, optimizer: {{name: muon, lr: 0.02, adamw_lr: 0.01, weight_decay: 0.01}},
+     schedule: {{name: wsd, warmup: 2}}, rope_theta: 1e4}}
+  - {{phase: midtrain, batch_tokens: 128, micro_batch_tokens: 64, schedule: {{name: cosine}}, rope_theta: 1e6}}
+checkpoint: {{every: 3, keep: 2}}
+evaluate: {{every: 5}}
+"""
+STEPS = 10 + 6  # 40 sequences by 4, 21 by 4
+
+
+@pytest.fixture(autouse=True)
+def _threads():
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def read(output: Path, *settings: str) -> Loaded[RunConfig]:
+    return validate(override(parse(RUN.format(output=output), "run.yaml"), settings), RunConfig)
+
+
+def weights(model, step):
+    return {"weights": sum(float(parameter.detach().sum()) for parameter in model.parameters())}
+
+
+def go(run, mixture=None, evaluate=weights, **options):
+    """Trains on the fake mixture, with a measure that it can give."""
+    return train(run, evaluate=evaluate, built=mixture or FakeMixture(), **options)
+
+
+def comparable(folder: Path) -> list[dict]:
+    """The rows without what a clock measured."""
+    return [
+        {key: value for key, value in row.items() if key not in ("seconds", "tokens_per_second")}
+        for row in rows(folder / "metrics.jsonl")
+    ]
+
+
+def final_weights(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load_model(checkpoint.find(folder)).state_dict()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "undisturbed"
+    go(read(folder))
+    return folder
+
+
+def test_a_run_of_two_phases(tmp_path):
+    mixture, told = FakeMixture(), []
+    result = go(read(tmp_path / "run"), mixture, report=told.append)
+    assert (result.step, result.steps, result.exit_code) == (STEPS, STEPS, 0)
+    assert mixture.asked == [("pretrain", first, 4) for first in range(0, 40, 4)] + [
+        ("midtrain", first, min(4, 21 - first)) for first in range(0, 21, 4)
+    ]
+    recorded = list(rows(result.folder / "metrics.jsonl"))
+    steps = [row for row in recorded if row["kind"] == "step"]
+    assert [(row["step"], row["phase"], row["phase_step"]) for row in steps[8:12]] == [
+        (9, "pretrain", 9),
+        (10, "pretrain", 10),
+        (11, "midtrain", 1),
+        (12, "midtrain", 2),
+    ]
+    assert [row["lr"] for row in steps[:3]] == pytest.approx([0.01, 0.02, 0.02])
+    assert steps[10]["lr"] > steps[9]["lr"]
+    assert steps[-1]["loss"] < steps[0]["loss"] - 0.2
+    assert len(steps[-1]) <= 16
+    lengths = {name: phase.sequences for name, phase in mixture.phases.items()}
+    everything = [mixture.row(name, index) for name, count in lengths.items() for index in range(count)]
+    assert steps[-1]["tokens"] == result.tokens == sum(int((row[2] >= 0).sum()) for row in everything)
+    assert steps[-1]["supervised_tokens"] == sum(int(row[3].sum()) for row in everything)
+    assert [row["step"] for row in recorded if row["kind"] == "evaluation"] == [5, 10, 15, 16]
+    kept = sorted(path.name for path in (result.folder / "checkpoints").iterdir())
+    assert kept == ["step-00000010", "step-00000015", "step-00000016"]
+    assert [progress.checkpoint.name for progress in told if progress.checkpoint][-1] == "step-00000016"
+    assert told[-1].seconds_left == 0
+    assert told[3].seconds_left > 0
+
+
+def test_the_checkpoint_says_where_the_run_stood(undisturbed):
+    contents = checkpoint.find(undisturbed).contents
+    assert contents.end_of_phase
+    assert contents.model.rope_theta == 1e6
+    assert [(record.phase, record.first_step, record.steps, record.sequences) for record in contents.history] == [
+        ("pretrain", 0, 10, 40),
+        ("midtrain", 10, 6, 21),
+    ]
+    assert contents.history[0].rope_theta == 1e4
+    resolved = stored(undisturbed)
+    assert resolved.model.vocab_size == 64  # 50 of the shards, rounded up
+    assert resolved.precision in ("fp32", "bf16")
+
+
+def test_equal_runs_are_bitwise_equal_and_seeds_differ(undisturbed, tmp_path):
+    go(read(tmp_path / "again"))
+    assert comparable(tmp_path / "again") == comparable(undisturbed)
+    go(read(tmp_path / "other", "seed=4"))
+    assert comparable(tmp_path / "other")[0]["loss"] != comparable(undisturbed)[0]["loss"]
+
+
+def start(file: Path, how: str, pause: float = 0.03) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, SCRIPT, file, how, str(pause)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for_rows(process: subprocess.Popen, folder: Path, count: int) -> None:
+    file = folder / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if file.exists() and sum(row["kind"] == "step" for row in rows(file)) >= count:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"the run ended before step {count}: {process.stdout.read() if process.stdout else ''}")
+
+
+def kill_and_resume(tmp_path: Path, kills: list[int], delay: float) -> Path:
+    """A run killed each time that it has reached a step, then left alone; returns its folder."""
+    file, folder = tmp_path / "run.yaml", tmp_path / "run"
+    file.write_text(RUN.format(output=folder))
+    how = "new"
+    for step in kills:
+        process = start(file, how)
+        wait_for_rows(process, folder, step)
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        how = "resume"
+    go(load(file, RunConfig), resume=True)
+    return folder
+
+
+def assert_same_run(folder: Path, undisturbed: Path) -> None:
+    assert comparable(folder) == comparable(undisturbed)
+    expected = final_weights(undisturbed)
+    for name, tensor in final_weights(folder).items():
+        assert torch.equal(tensor, expected[name]), name
+    assert not list(folder.rglob("*.tmp"))
+
+
+def test_killed_and_resumed_it_is_bitwise_the_same_run(undisturbed, tmp_path):
+    rng = random.Random(time.time_ns())
+    kill = rng.randrange(1, STEPS - 1)
+    print("killed after step", kill)
+    assert_same_run(kill_and_resume(tmp_path, [kill], rng.random() * 0.03), undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(4))
+def test_killed_again_and_again(undisturbed, tmp_path, attempt):
+    rng = random.Random(attempt)
+    kills = sorted(rng.sample(range(1, STEPS - 1), 4))
+    assert_same_run(kill_and_resume(tmp_path, kills, rng.random() * 0.05), undisturbed)
+
+
+@pytest.mark.parametrize("moment", ["between steps", "in an evaluation"])
+def test_sigterm_ends_with_a_checkpoint_and_its_exit_code(undisturbed, tmp_path, moment):
+    file, folder = tmp_path / "run.yaml", tmp_path / "run"
+    file.write_text(RUN.format(output=folder))
+    process = start(file, "new", pause=0.1)
+    # An evaluation follows step 5 and takes a second.
+    step = 5 if moment == "in an evaluation" else 4
+    wait_for_rows(process, folder, step)
+    if moment == "in an evaluation":
+        time.sleep(0.3)
+    sent = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert time.monotonic() - sent < 5
+    reached = [row["step"] for row in rows(folder / "metrics.jsonl") if row["kind"] == "step"][-1]
+    assert reached in (step, step + 1)
+    assert checkpoint.find(folder).contents.position.step == reached
+    resumed = go(load(file, RunConfig), resume=True)
+    assert resumed.exit_code == 0
+    assert_same_run(folder, undisturbed)
+
+
+def test_a_finished_run_resumes_to_nothing(undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    first = go(read(folder))
+    before = (folder / "metrics.jsonl").read_bytes()
+    again = go(read(folder), resume=True)
+    assert (again.step, again.loss, again.checkpoint) == (STEPS, None, first.checkpoint)
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
+def test_resuming_before_the_first_checkpoint_starts_from_the_beginning(undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    go(read(folder))
+    for path in (folder / "checkpoints").iterdir():
+        (path / "manifest.json").unlink()
+    go(read(folder), resume=True)
+    assert comparable(folder) == comparable(undisturbed)
+
+
+class Poisoned(FakeMixture):
+    """Fails at a sequence: stands for any error within a run."""
+
+    def batch(self, phase, first, count):
+        if phase == "midtrain" and first == 8:
+            raise RunError("the disk is gone", where="part-00000.tokens")
+        return super().batch(phase, first, count)
+
+
+@pytest.mark.parametrize("settings", [(), ("phases.1.optimizer={name: adamw, lr: 0.01, fresh: true}",)])
+def test_going_on_within_a_later_phase(tmp_path, settings):
+    """The second phase's optimizer, another one in one case, is what a checkpoint within it holds."""
+    with pytest.raises(RunError, match="the disk is gone"):
+        go(read(tmp_path / "run", *settings), Poisoned())
+    assert checkpoint.find(tmp_path / "run").contents.position.step == 12
+    go(read(tmp_path / "run", *settings), resume=True)
+    go(read(tmp_path / "whole", *settings))
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def test_a_fresh_optimizer_forgets(tmp_path):
+    kept = "phases.1.optimizer={name: muon, lr: 0.02, adamw_lr: 0.01, weight_decay: 0.01}"
+    for name, setting in (("kept", kept), ("fresh", kept[:-1] + ", fresh: true}"), ("unsaid", "seed=3")):
+        go(read(tmp_path / name, setting))
+    assert comparable(tmp_path / "kept") == comparable(tmp_path / "unsaid")
+    kept_rows, fresh_rows = comparable(tmp_path / "kept"), comparable(tmp_path / "fresh")
+    assert kept_rows[:11] == fresh_rows[:11]
+    assert kept_rows[11:] != fresh_rows[11:]
+
+
+def test_from_the_weights_of_another_run(undisturbed, tmp_path):
+    begin = undisturbed / "checkpoints" / "step-00000010"
+    adamw = "optimizer: {name: adamw, lr: 1e-30}, schedule: {name: constant}"
+    midtrain = f"phases=[{{phase: midtrain, batch_tokens: 128, {adamw}}}]"
+    settings = (midtrain, f"init_from={begin}", "seed=99")
+    go(read(tmp_path / "run", *settings))
+    expected = checkpoint.load_model(checkpoint.find(begin))
+    loaded = checkpoint.load_model(checkpoint.find(tmp_path / "run"))
+    assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), loaded.parameters(), strict=True))
+    contents = checkpoint.find(tmp_path / "run").contents
+    assert (contents.position.step, contents.position.phase_index) == (6, 0)
+    newest = go(read(tmp_path / "newest", midtrain, f"init_from={undisturbed}"))
+    trained = final_weights(undisturbed)
+    assert torch.equal(checkpoint.load_model(checkpoint.find(newest.folder)).norm.weight, trained["norm.weight"])
+
+
+def test_a_resumed_run_needs_the_checkpoint_that_it_began_from_no_more(undisturbed, tmp_path):
+    begin = tmp_path / "begin"
+    shutil.copytree(undisturbed, begin)
+    with pytest.raises(RunError, match="the disk is gone"):
+        go(read(tmp_path / "run", f"init_from={begin}"), Poisoned())
+    shutil.rmtree(begin)
+    assert go(read(tmp_path / "run", f"init_from={begin}"), resume=True).step == STEPS
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path):
+    settings = ("phases.0.optimizer.lr=1e38", "phases.0.schedule.warmup=0")
+    where = r"step \d+ of tiny, phase pretrain, sequences \d+ to \d+: the loss or its gradient"
+    with pytest.raises(RunError, match=where):
+        go(read(tmp_path / "run", *settings, "checkpoint.every=1"))
+    reached = [row["step"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
+    assert checkpoint.find(tmp_path / "run").contents.position.step == reached[-1] < 10
+
+
+def test_a_folder_is_not_overwritten_unasked(undisturbed, tmp_path):
+    folder = tmp_path / "run"
+    first = ("phases.0.steps=2", "phases.0.schedule={name: constant}")
+    go(read(folder, *first))
+    with pytest.raises(ConfigError, match=r"run\.yaml:2: output: the folder is there already"):
+        go(read(folder))
+    go(read(folder), overwrite=True)
+    assert comparable(folder) == comparable(undisturbed)
+
+
+def test_nothing_is_removed_for_a_run_that_cannot_start(tmp_path):
+    go(read(tmp_path / "run"))
+    with pytest.raises(ConfigError, match=r"phases\.0\.batch_tokens"):
+        go(read(tmp_path / "run", "phases.0.batch_tokens=63"), overwrite=True)
+    assert checkpoint.newest(tmp_path / "run")
+
+
+def test_a_vocabulary_that_does_not_fit_names_both(tmp_path):
+    with pytest.raises(ConfigError, match=r"vocab_size 40 for a tokenizer of 50 tokens \(hash aaaa"):
+        go(read(tmp_path / "run", "model.vocab_size=40"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_shards_or_another_tokenizer_are_refused(undisturbed, tmp_path):
+    go(read(tmp_path / "run"))
+    with pytest.raises(ConfigError, match=f"seen:     shards {'9' * 32}[^$]*expected: shards {'f' * 32}"):
+        go(read(tmp_path / "run"), mixture=FakeMixture(fingerprint="9" * 32), resume=True)
+    with pytest.raises(ConfigError, match=f"init_from: .*another tokenizer[^$]*{'b' * 32}[^$]*{'a' * 32}"):
+        go(read(tmp_path / "new", f"init_from={undisturbed}"), FakeMixture(tokenizer_hash="b" * 32))
+
+
+def test_a_checkpoint_of_another_model_names_the_first_size(undisturbed, tmp_path):
+    with pytest.raises(ConfigError, match="num_experts 3 in the checkpoint"):
+        go(read(tmp_path / "run", f"init_from={undisturbed}", "model.num_experts=4"))
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match=r"--set init_from: init_from: no checkpoint is here"):
+        go(read(tmp_path / "run", f"init_from={tmp_path}/nowhere"))
+
+
+def test_a_damaged_checkpoint_is_named_on_resuming(tmp_path):
+    result = go(read(tmp_path / "run"))
+    file = result.checkpoint / "__0_0.distcp"
+    file.write_bytes(file.read_bytes()[:-100])
+    with pytest.raises(RunError, match=r"step-00000016/__0_0\.distcp: the checkpoint's file was cut or altered"):
+        go(read(tmp_path / "run"), resume=True)
+
+
+def test_bfloat16_trains(tmp_path):
+    result = go(read(tmp_path / "run", "precision=bf16"))
+    losses = [row["loss"] for row in rows(result.folder / "metrics.jsonl") if row["kind"] == "step"]
+    assert losses[-1] < losses[0] - 0.2
+    model = checkpoint.load_model(checkpoint.find(result.folder))
+    assert all(parameter.dtype == torch.float32 for parameter in model.parameters())

@@ -1,0 +1,98 @@
+"""The folder of a run: made once, never overwritten unasked, gone on with only by the same run.
+
+`config.yaml` in it is the run as it was resolved (sizes, vocabulary and precision written out), with which a resumed
+run is compared, so that a changed setting is an error and not a different model. Costs one small file.
+"""
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .. import config, storage
+from ..config import Loaded
+from ..errors import ConfigError
+from ..yaml_document import KeyPath, dotted
+from .run import RunConfig
+
+CONFIG = "config.yaml"
+_MAY_CHANGE = {"output", "shards", "threads", "checkpoint", "evaluate", "metrics", "micro_batch_tokens"}
+"""Keys that a resumed run may change: none moves a weight or the order (shards are compared by fingerprint)."""
+
+
+def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite: bool) -> Path:
+    """Makes or opens the run's folder and writes its config.yaml.
+
+    Args:
+        run: the run as it was read, for line numbers.
+        resolved: the same with everything worked out.
+        resume: go on in a folder that is there.
+        overwrite: remove a run that is there.
+
+    Raises:
+        ConfigError: the folder is there and neither was asked for, is no run's, holds the checkpoint that the run is to
+            start from, or the run that it holds is another one.
+    """
+    folder = Path(resolved.output)
+    if folder.exists() and not folder.is_dir():
+        raise run.error(("output",), "is a file", fix="name another folder")
+    occupied = folder.is_dir() and any(folder.iterdir())
+    if occupied and resume:
+        storage.sweep_temporary(folder)
+        _require_same_run(run, resolved, folder / CONFIG)
+    elif occupied and overwrite:
+        _check_removable(run, resolved, folder)
+        storage.remove_tree(folder)
+    elif occupied:
+        raise run.error(("output",), "the folder is there already", fix="--resume to go on, --overwrite to start anew")
+    folder.mkdir(parents=True, exist_ok=True)
+    with storage.atomic_write(folder / CONFIG) as stream:
+        stream.write(config.dump(resolved).encode())
+    return folder
+
+
+def stored(folder: str | Path) -> RunConfig:
+    """The run that a folder holds.
+
+    Raises:
+        ConfigError: it holds none, or its config.yaml is not one of this version's.
+    """
+    return config.load(Path(folder) / CONFIG, RunConfig).value
+
+
+def _check_removable(run: Loaded[RunConfig], resolved: RunConfig, folder: Path) -> None:
+    if not (folder / CONFIG).exists():
+        raise run.error(
+            ("output",), f"the folder holds no {CONFIG}, so it is not removed", fix="name another folder, or empty it"
+        )
+    if resolved.init_from is not None and Path(resolved.init_from).resolve().is_relative_to(folder.resolve()):
+        raise run.error(("init_from",), "lies in the folder that --overwrite would remove", fix="name another output")
+
+
+def _require_same_run(run: Loaded[RunConfig], resolved: RunConfig, path: Path) -> None:
+    """Compares key by key; phases may be added at the end."""
+    old = config.load(path, RunConfig).value.model_dump(mode="json")
+    new = resolved.model_dump(mode="json")
+    new["phases"] = new["phases"][: len(old["phases"])]
+    for key, was, now in _differences((), old, new):
+        if key[-1] in _MAY_CHANGE or key[0] in _MAY_CHANGE:
+            continue
+        raise ConfigError(
+            f"{dotted(key)}: a resumed run keeps its configuration, and this key differs",
+            where=run.document.place(key),
+            seen=now,
+            expected=f"{was}, as {path} says",
+            fix="set it back, or start a new run with init_from",
+        )
+
+
+def _differences(path: KeyPath, was: Any, now: Any) -> Iterator[tuple[KeyPath, Any, Any]]:
+    """The deepest key paths at which two plain values differ."""
+    if isinstance(was, dict) and isinstance(now, dict):
+        for key in sorted(was.keys() | now.keys()):
+            yield from _differences((*path, key), was.get(key), now.get(key))
+    elif isinstance(was, list) and isinstance(now, list):
+        for index, (old, new) in enumerate(itertools.zip_longest(was, now)):
+            yield from _differences((*path, index), old, new)
+    elif was != now:
+        yield path, was, now
