@@ -226,14 +226,13 @@ def main() -> None:
     # Threads that spin while they wait take the core from the thread that works; set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # of typer.Exit, which Ctrl-C is turned into as well; else None
     except MidtrainError as error:
         kind = "configuration" if isinstance(error, ConfigError) else "run"
         print(f"midtrain: {kind} error\n{error.render()}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
-        print("midtrain: interrupted; run the same command again to go on", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        code = INTERRUPTED
     except Exception as error:
         if type(error).__module__.partition(".")[0] in ("click", "typer"):
             show = getattr(error, "show", None)
@@ -241,3 +240,7 @@ def main() -> None:
                 show()
                 sys.exit(getattr(error, "exit_code", 2))
         raise
+    if code == INTERRUPTED:
+        print("midtrain: interrupted; run the same command again to go on", file=sys.stderr)
+    if code:
+        sys.exit(code)

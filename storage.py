@@ -2,13 +2,14 @@
 
 Every reader and writer goes through these few functions, so that a crash never leaves a half-written file under its
 final name and a path may be local or any fsspec address. Costs one rename and one fsync a file; decompression runs in
-C (isal for gzip, about three times zlib; zstandard).
+C (isal for gzip, about three times zlib; Arrow's zstandard, which tells a stream that was cut short).
 """
 
 import contextlib
 import glob
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,11 +23,15 @@ COMPRESSIONS = (".gz", ".zst")
 
 @dataclass(frozen=True)
 class Listed:
-    """A file as a listing shows it: address, size in bytes, and a stamp that changes when the file does."""
+    """A file as a listing shows it: address, size in bytes, and a stamp that changes when the file does.
+
+    `relative` is the path below the folder above the pattern's first wildcard; `/` parts it.
+    """
 
     path: str
     size: int
     stamp: str
+    relative: str
 
 
 def is_remote(path: str) -> bool:
@@ -35,22 +40,31 @@ def is_remote(path: str) -> bool:
 
 
 def list_files(pattern: str) -> list[Listed]:
-    """The files that a path or glob names, sorted by path; an empty list where there is none."""
+    """The files that a path or glob names, sorted by path; an empty list where there is none.
+
+    Raises:
+        ConfigError: a link that the pattern names leads nowhere, or there is no reader for such an address.
+    """
     if is_remote(pattern):
         filesystem, inside = _filesystem(pattern)
         found = filesystem.glob(inside, detail=True) if glob.has_magic(inside) else _one(filesystem, inside)
         listed = [
-            Listed(filesystem.unstrip_protocol(name), int(info["size"]), _stamp(info))
+            Listed(filesystem.unstrip_protocol(name), int(info["size"]), _stamp(info), _below(name, glob_root(inside)))
             for name, info in found.items()
             if info["type"] == "file"
         ]
         return sorted(listed, key=lambda entry: entry.path)
-    paths = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else [pattern]
+    if Path(pattern).is_file() or not glob.has_magic(pattern):
+        paths, root = [pattern], pattern.rpartition("/")[0]
+    else:
+        paths, root = sorted(glob.glob(pattern, recursive=True)), glob_root(pattern)
     result = []
     for path in paths:
+        if Path(path).is_symlink() and not Path(path).exists():
+            raise ConfigError("the link leads nowhere", where=path, seen=Path(path).readlink(), fix="mend or remove it")
         if Path(path).is_file():
             status = Path(path).stat()
-            result.append(Listed(path, status.st_size, str(status.st_mtime_ns)))
+            result.append(Listed(path, status.st_size, str(status.st_mtime_ns), _below(path, root)))
     return result
 
 
@@ -63,6 +77,10 @@ def glob_root(pattern: str) -> str:
             break
         fixed.append(part)
     return "/".join(fixed)
+
+
+def _below(path: str, root: str) -> str:
+    return path.removeprefix(root).lstrip("/")
 
 
 def open_input(path: str) -> BinaryIO:
@@ -86,12 +104,13 @@ def open_stream(path: str) -> BinaryIO:
     if path.endswith(".gz"):
         from isal import igzip
 
-        return cast(BinaryIO, igzip.open(raw, "rb"))  # type: ignore[no-untyped-call]
+        stream = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
+        stream.myfileobj = raw  # gzip's own name for the file that it closes with itself
+        return cast(BinaryIO, stream)
     if path.endswith(".zst"):
-        import zstandard
+        import pyarrow as pa
 
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True, closefd=True)
-        return cast(BinaryIO, reader)
+        return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
     return raw
 
 
@@ -99,25 +118,26 @@ def decompression_errors() -> tuple[type[Exception], ...]:
     """What a clipped or damaged compressed stream raises while it is read."""
     import zlib
 
-    import zstandard
     from isal import isal_zlib
 
-    isal_error = cast(type[Exception], isal_zlib.error)
-    return (EOFError, OSError, zlib.error, isal_error, zstandard.ZstdError)
+    return (EOFError, OSError, zlib.error, cast(type[Exception], isal_zlib.error))
 
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
     """A binary file that appears under its name only when it is complete.
 
-    The bytes go to a hidden name beside it, are flushed to the disk, and the file is renamed. If the block raises, or
-    the process dies, nothing stands under the final name.
+    The bytes go to a hidden name beside it (for a remote file, to this machine's temporary folder), are flushed to the
+    disk, and the file is renamed (uploaded). If the block raises, or the process dies, nothing stands under the final
+    name.
     """
     target = str(path)
     if is_remote(target):
         filesystem, inside = _filesystem(target)
-        with filesystem.open(inside, "wb") as stream:  # object stores publish on close
-            yield cast(BinaryIO, stream)
+        with tempfile.NamedTemporaryFile(prefix="midtrain-") as local:  # a remote file is published when it closes,
+            yield cast(BinaryIO, local)  # also after an error, so it is opened when all bytes are there
+            local.flush()
+            filesystem.put_file(local.name, inside)
         return
     final = Path(target)
     final.parent.mkdir(parents=True, exist_ok=True)

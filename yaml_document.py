@@ -109,7 +109,7 @@ def override(document: Document, overrides: Sequence[str]) -> Document:
         data = _replaced(data, path, value.data["value"], f"--set {name}")
         for known in [known for known in lines if known[: len(path)] == path]:
             del lines[known]
-        overridden.add(path)
+        overridden.update(path[:size] for size in range(1, len(path) + 1) if path[:size] not in lines)
         overridden.update((*path, *below[1:]) for below in value.lines if len(below) > 1)
     return Document(document.name, data, lines, frozenset(overridden))
 
@@ -148,9 +148,10 @@ def parse(text: str, name: str) -> Document:
         root = YAML(typ="safe", pure=True).compose(text)
         data = builder.value(root, ()) if root is not None else {}
     except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        raise _not_yaml(error.problem or error.context or "it cannot be read", text, name, line) from None
+        problem = error.problem or error.context or "it cannot be read"
+        unclosed = "end of stream" in problem or "<stream end>" in problem  # where it began says more than the end
+        mark = (error.context_mark if unclosed else None) or error.problem_mark or error.context_mark
+        raise _not_yaml(problem, text, name, mark.line + 1 if mark else 1) from None
     except ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         character = ord(error.character) if isinstance(error.character, str) else error.character
@@ -181,7 +182,9 @@ class _Builder:
         from ruamel.yaml.nodes import MappingNode, ScalarNode
 
         if id(node) in self.seen:  # an alias is its anchor's node once more; it may even stand inside itself
-            raise self.error(node, f"{dotted(path)}: aliases are not supported", fix="write the value out")
+            known = next(path[:size] for size in range(len(path), -1, -1) if path[:size] in self.lines)
+            where = f"{self.name}:{self.lines[known]}"
+            raise ConfigError(f"{dotted(path)}: aliases are not supported", where=where, fix="write the value out")
         self.seen.add(id(node))
         if str(node.tag) not in _IMPLICIT_TAGS:
             raise self.error(node, f"{dotted(path)}: tags are not supported", seen=str(node.tag), fix="remove the tag")

@@ -81,16 +81,22 @@ class GopherQuality(Filter):
 
     version: ClassVar[int] = 1
 
-    min_words: Count | None = Field(50, ge=0, description="plain words in the document")
-    max_words: Count | None = Field(100_000, ge=0)
-    min_mean_word_length: float | None = Field(3.0, ge=0, description="characters per plain word")
-    max_mean_word_length: float | None = Field(10.0, ge=0)
-    max_hash_ratio: float | None = Field(0.1, ge=0, description="hash characters per word")
-    max_ellipsis_ratio: float | None = Field(0.1, ge=0, description='"..." and "…" per word')
-    max_bullet_lines: float | None = Field(0.9, ge=0, le=1, description="share of lines that begin with a bullet")
-    max_ellipsis_lines: float | None = Field(0.3, ge=0, le=1, description="share of lines that end with an ellipsis")
-    min_alphabetic_words: float | None = Field(0.8, ge=0, le=1, description="share of words with a letter")
-    min_stop_words: Count | None = Field(2, ge=0, description="distinct stop words in the document, case as given")
+    min_words: Count | None = Field(default=50, ge=0, description="plain words in the document")
+    max_words: Count | None = Field(default=100_000, ge=0)
+    min_mean_word_length: float | None = Field(default=3.0, ge=0, description="characters per plain word")
+    max_mean_word_length: float | None = Field(default=10.0, ge=0)
+    max_hash_ratio: float | None = Field(default=0.1, ge=0, description="hash characters per word")
+    max_ellipsis_ratio: float | None = Field(default=0.1, ge=0, description='"..." and "…" per word')
+    max_bullet_lines: float | None = Field(
+        default=0.9, ge=0, le=1, description="share of lines that begin with a bullet"
+    )
+    max_ellipsis_lines: float | None = Field(
+        default=0.3, ge=0, le=1, description="share of lines that end with an ellipsis"
+    )
+    min_alphabetic_words: float | None = Field(default=0.8, ge=0, le=1, description="share of words with a letter")
+    min_stop_words: Count | None = Field(
+        default=2, ge=0, description="distinct stop words in the document, case as given"
+    )
     stop_words: tuple[str, ...] = ("the", "be", "to", "of", "and", "that", "have", "with")
 
     @model_validator(mode="after")

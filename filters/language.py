@@ -117,9 +117,11 @@ class Language(Filter):
     version: ClassVar[int] = 1
 
     keep: tuple[str, ...] = Field(min_length=1, description="language codes as the model has them: en, de, zh, …")
-    min_score: float = Field(0.65, ge=0, le=1, description="probability")
-    model: str | None = Field(None, description="path of a fastText model; null for the installed lid.176.ftz")
-    window: Count = Field(4096, ge=0, description="bytes; texts longer than three windows are sampled; 0: never")
+    min_score: float = Field(default=0.65, ge=0, le=1, description="probability")
+    model: str | None = Field(default=None, description="path of a fastText model; null for the installed lid.176.ftz")
+    window: Count = Field(
+        default=4096, ge=0, description="bytes; texts longer than three windows are sampled; 0: never"
+    )
 
     @field_validator("keep")
     @classmethod

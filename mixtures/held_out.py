@@ -39,12 +39,12 @@ def smallest(found: npt.NDArray[np.uint64], wanted: float) -> npt.NDArray[np.uin
 
     Args:
         found: uint64[n], one key a document; documents of one problem share theirs.
-        wanted: a share of the documents (a float up to 1), or a number of them.
+        wanted: a share of the documents below 1, or a number of them.
 
     Returns:
         Sorted keys; with shared keys they cover at least the number wanted.
     """
-    count = round(wanted * len(found)) if isinstance(wanted, float) and wanted <= 1 else int(wanted)
+    count = round(wanted * len(found)) if wanted < 1 else int(wanted)
     if count <= 0 or len(found) == 0:
         return np.empty(0, np.uint64)
     return np.unique(np.sort(found)[:count])

@@ -17,7 +17,7 @@ from ..errors import ConfigError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 WEIGHT_TOLERANCE = 1e-6
-_COMPARISON = re.compile(r"\s*([<>=!]=?|=[<>])(.*)")
+_COMPARISON = re.compile(r"\s*(=[<>]|[<>=!]=?)(.*)")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 Share = Annotated[float, Field(ge=0, le=1)]
 

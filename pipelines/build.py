@@ -4,6 +4,7 @@ Curated documents go through stages (held out, tokenizer, tokens, shards), then 
 once, and one manifest vouches for everything that a trainer opens. What is done is found by its fingerprint.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,8 @@ def build(loaded: Loaded[MixtureSpec], workers: int, progress: Progress, overwri
 def _planned(loaded: Loaded[MixtureSpec], fingerprint: str, stages: Stages, output: Output) -> Manifest:
     """Plans packs and order over the finished shards, and writes the table and the manifest."""
     spec, root = loaded.value, output.folder
-    planned = plan(root, spec.seed, _source_tokens(stages), _phases(spec))
+    phases = _phases(spec)
+    planned = plan(root, spec.seed, _source_tokens(stages, phases), phases)
     rows = tuple(asdict(row) for row in planned.rows)
     with storage.atomic_write(root / TABLE) as stream:
         stream.write(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
@@ -139,9 +141,13 @@ def _shards(stage: WriteShards, kind: Any) -> Shards:
     return Shards.open(stage.folder, stage.encoded.tokenizer.open().dtype, sizes, kind)
 
 
-def _source_tokens(stages: Stages) -> dict[str, SourceTokens]:
+def _source_tokens(stages: Stages, phases: Sequence[PhaseSpec]) -> dict[str, SourceTokens]:
+    """The tokens of every source that a phase draws from; one that is only held out may have none."""
+    drawn = {weight.source for phase in phases for weight in phase.weights}
     found = {}
     for stage in stages.shards:
+        if stage.name not in drawn:
+            continue
         source, shards = stage.encoded.selection.source, _shards(stage, "part")
         ends = tuple(shards.ends(part) for part in range(len(shards.parts)))
         found[source.name] = SourceTokens(source.name, stage.fingerprint, ends, source.packing, source.too_long)

@@ -15,6 +15,7 @@ from ..errors import MidtrainError, RunError
 from ..filters.document import SCHEMA, DocumentBatch
 from ..filters.rules import Decision, Filter
 from ..manifest import OutputFile
+from ..mixtures.tasks import task
 from . import exchange
 from .choose_duplicates import DUPLICATES, ChooseDuplicates
 from .inputs import InputFile, Task, describe
@@ -35,8 +36,8 @@ class DocumentStage(Stage):
         label: the folder's name: the last step's.
         steps: per-document steps, in order.
         scores: the score columns of every part, from this stage's steps and those before.
-        max_quarantined: a share of a source's documents (a float up to 1; at least 10 documents, but 0 is none), or a
-            number of them. Not part of the fingerprint.
+        max_quarantined: a share of a source's documents (10 documents at least), or a number of them. Not part of the
+            fingerprint.
     """
 
     label: str
@@ -106,7 +107,7 @@ class ReadDocuments(DocumentStage):
         """Inputs with their hashes, the cut, how each source is read, the steps."""
         return {
             **describe(self.files, self.cut),
-            "sources": [source.model_dump(mode="json", exclude={"path"}) for source in self.sources],
+            "sources": [_reading(source) for source in self.sources],
             "steps": [step.record() for step in self.steps],
             "scores": list(self.scores),
         }
@@ -193,9 +194,15 @@ class RemoveDuplicates(DocumentStage):
 
 def quarantine_limit(most: float, documents: int) -> int:
     """How many documents may be set aside, of a source with so many: `most` as in a recipe's `max_quarantined`."""
-    if isinstance(most, float) and 0 < most <= 1:
+    if 0 < most < 1:
         return max(int(most * documents), LEAST_QUARANTINED)
     return int(most)
+
+
+def _reading(source: SourceSpec) -> dict[str, Any]:
+    """How a source is read; of generated problems, also the version of each family."""
+    versions = {name: task(name).version for name in source.tasks}
+    return {**source.model_dump(mode="json", exclude={"path"}), "versions": versions}
 
 
 def _judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWriter) -> DocumentBatch:

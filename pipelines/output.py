@@ -15,6 +15,8 @@ from ..errors import ConfigError, RunError
 from ..manifest import NAME, Manifest
 
 LOCK = ".lock"
+FOLDERS = ("stages", "tokens", "packs", "order")  # all that stages and plans write below an output
+HALF_WRITTEN = ".*.json." + "[0-9a-f]" * 12 + ".tmp"  # beside them: of manifest, table and inputs
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,15 @@ class Output:
                 raise RunError(
                     "another run is at work in the output folder", where=str(self.folder), fix="wait until it ends"
                 ) from None
-            storage.sweep_temporary(self.folder)
+            self._sweep()
             yield
+
+    def _sweep(self) -> None:
+        """The folder may hold more than ours: only what our writes leave, where they leave it, is removed."""
+        for leftover in self.folder.glob(HALF_WRITTEN):
+            leftover.unlink()
+        for name in FOLDERS:
+            storage.sweep_temporary(self.folder / name)
 
     def claim(self, fingerprint: str, overwrite: bool) -> None:
         """Makes sure that the folder is free, or holds this very result, or may be overwritten.

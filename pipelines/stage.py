@@ -19,6 +19,8 @@ from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest, OutputFile
 
+MARKERS = "tasks"  # the folder below a stage's that holds its tasks' markers
+
 Counts = dict[str, Any]  # whole numbers at the leaves, names above
 
 
@@ -155,11 +157,15 @@ class Stage(ABC):
             counts=counts,
         )
         found.write(self.folder)
-        storage.remove_tree(self.folder / "tasks")
+        self.remove_markers()
         return found
 
+    def remove_markers(self) -> None:
+        """Removes what the manifest has made redundant."""
+        storage.remove_tree(self.folder / MARKERS)
+
     def _marker(self, task: int) -> Path:
-        return self.folder / "tasks" / f"{task:05d}.json"
+        return self.folder / MARKERS / f"{task:05d}.json"
 
 
 def remove_scratch(stages: Iterable[Stage]) -> None:

@@ -14,7 +14,7 @@ from .problem import Problem, check_steps, integer_answer
 MODULUS = 10
 TERMS = (1, 2, 3, 4, 6, 7, 8, 9)
 """What is added or subtracted: 0 would be no step, and adding 5 commutes with every odd factor modulo 10."""
-FACTORS = (3, 7, 9)
+FACTORS = (2, 3, 4, 6, 7, 8, 9)
 """The units modulo 10 other than 1: the even factors and 5 would forget a part of what came before, 0 all of it."""
 MOST_STEPS = 64
 
@@ -26,6 +26,7 @@ class ModularChain:
     """The family of these chains; 46,080 problems of four steps, 437,760 of five."""
 
     name: str = "modular_chain"
+    version: int = 1
 
     def problem(self, rng: random.Random, steps: int) -> Problem:
         """A chain of `steps` steps from a random digit; additive and multiplicative steps alternate.

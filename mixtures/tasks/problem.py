@@ -40,6 +40,10 @@ class Task(Protocol):
     def name(self) -> str:
         """The name in YAML, which is that of the family's module."""
 
+    @property
+    def version(self) -> int:
+        """Raised with every change of a problem or its wording: what was generated is kept by it."""
+
     def problem(self, rng: random.Random, steps: int) -> Problem:
         """A problem of exactly `steps` steps, held out or not; a pure function of the state of `rng`.
 

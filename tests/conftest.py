@@ -1,0 +1,228 @@
+"""A small corpus that is the same on every machine, and a workshop in which recipes and mixtures over it are run."""
+
+import contextlib
+import random
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow.parquet as pq
+import pytest
+from midtrain import storage
+from midtrain.mixtures import schema, tasks
+from midtrain.pipelines import build as builds
+from midtrain.pipelines import curate as curation
+from midtrain.pipelines import recipe as recipes
+from midtrain.progress import Progress
+
+WORDS = (
+    *("the", "of", "and", "to", "be", "that", "have", "with", "river", "stone", "paper", "cloud", "engine", "winter"),
+    *("garden", "letter", "market", "window", "number", "silver", "theory", "music", "Straße", "日本語", "naïve"),
+    *("kitchen", "answer", "bridge", "forest"),
+)
+TOO_SHORT = 30  # words: the corpus has documents on both sides
+
+
+class Workshop:
+    """A folder with corpora in `data/`, recipes and mixtures beside it, and what becomes of them in `out/`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def texts(self, count: int, seed: int = 0) -> list[str]:
+        """Documents of 20 to 80 words on one to four lines; every seventh repeats the one six before it."""
+        rng = random.Random(seed)
+        found: list[str] = []
+        for number in range(count):
+            words = [rng.choice(WORDS) for _ in range(rng.randint(20, 80))]
+            lines = [words[line::4] for line in range(4)] if number % 3 == 0 else [words]
+            found.append("\n".join(" ".join(line) for line in lines) if number % 7 < 6 else found[number - 6])
+        return found
+
+    def records(self, prefix: str, texts: Sequence[str]) -> list[dict[str, Any]]:
+        """The texts with ids `<prefix>0` and on, and an address where the number is even."""
+        return [
+            {"id": f"{prefix}{i}", "text": text, "url": None if i % 2 else f"https://example.org/{prefix}{i}"}
+            for i, text in enumerate(texts)
+        ]
+
+    def problems(self, prefix: str, count: int, seed: int = 7) -> list[dict[str, Any]]:
+        """Generated problems as reasoning records, the question with other white space than its twin's."""
+        found = tasks.generate(("modular_chain",), "worked", (4, 5), 0, count, seed)
+        return [
+            {
+                "id": f"{prefix}{i}",
+                "question": "  " + str(turns[0]["content"]).replace(" ", "  "),
+                "response": problem.answer,
+            }
+            for i, (_, problem, turns) in enumerate(found)
+        ]
+
+    def jsonl(self, name: str, records: Sequence[Any]) -> str:
+        """Writes `data/<name>`, a record a line, bytes as they are; returns the path."""
+        path = self.root / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lines = (record if isinstance(record, bytes) else orjson.dumps(record) for record in records)
+        path.write_bytes(b"".join(line + b"\n" for line in lines))
+        return str(path)
+
+    def yaml(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Writes a YAML file (JSON is YAML)."""
+        path = self.root / name
+        path.write_bytes(orjson.dumps(content, option=orjson.OPT_INDENT_2))
+        return path
+
+    def recipe(self, **changed: Any) -> dict[str, Any]:
+        """The standard recipe: two sources of text, one of reasoning, one generated; written by `corpus`."""
+        data = self.root / "data"
+        return {
+            "name": "small",
+            "output": str(self.root / "out"),
+            "sources": [
+                {"name": "a", "path": f"{data}/a.jsonl", "format": "jsonl"},
+                {"name": "b", "path": f"{data}/b-*.jsonl", "format": "jsonl"},
+                {
+                    "name": "twins",
+                    "path": f"{data}/twins.jsonl",
+                    "format": "reasoning",
+                    "fields": {"prompt": "question", "response": "response"},
+                },
+                {
+                    "name": "worked",
+                    "format": "generated",
+                    "tasks": ["modular_chain"],
+                    "steps": [4, 5],
+                    "count": 120,
+                    "seed": 7,
+                },
+            ],
+            "steps": [{"gopher_quality": {"sources": ["a", "b"], "min_words": TOO_SHORT}}, {"exact_dedup": {}}],
+            **changed,
+        }
+
+    def corpus(self) -> None:
+        """Writes the files of the standard recipe: b repeats a part of a, and one of its lines is no JSON."""
+        texts = self.texts(140)
+        self.jsonl("a.jsonl", self.records("a", texts[:90]))
+        b = self.records("b", texts[70:])
+        self.jsonl("b-1.jsonl", b[:30])
+        self.jsonl("b-2.jsonl", [*b[30:50], b"{not json", *b[50:]])
+        self.jsonl("twins.jsonl", self.problems("twin", 120))
+
+    def mixture(self, **changed: Any) -> dict[str, Any]:
+        """The standard mixture over the standard recipe's output."""
+        out = str(self.root / "out")
+        return {
+            "name": "small-mixture",
+            "output": str(self.root / "shards"),
+            "seed": 1,
+            "tokenizer": {"train": {"vocab_size": 400, "sources": ["web", "worked"]}},
+            "sources": [
+                {"name": "web", "documents": out, "where": {"source": ["a", "b"]}, "held_out": 10},
+                {
+                    "name": "worked",
+                    "documents": out,
+                    "where": {"source": "worked"},
+                    "template": "chatml",
+                    "held_out": "10%",
+                    "too_long": "drop",
+                },
+                {"name": "twins", "documents": out, "where": {"source": "twins"}, "template": "chatml"},
+            ],
+            "phases": [
+                {
+                    "name": "first",
+                    "sequence_length": 128,
+                    "tokens": "4K",
+                    "weights": {"web": 0.7, "worked": {"share": 0.2, "loss": "all"}, "twins": 0.1},
+                },
+                {
+                    "name": "second",
+                    "sequence_length": 256,
+                    "tokens": "5K",
+                    "weights": {"web": 0.2, "worked": 0.6, "twins": {"share": 0.2, "max_epochs": 2}},
+                },
+            ],
+            **changed,
+        }
+
+    def curate(self, workers: int = 0, overwrite: bool = False, **changed: Any) -> curation.Curated:
+        """Runs the standard recipe with some keys changed."""
+        loaded = recipes.load(self.yaml("recipe.yaml", self.recipe(**changed)))
+        return curation.curate(loaded, workers, Progress(shown=False), overwrite)
+
+    def build(self, workers: int = 0, overwrite: bool = False, **changed: Any) -> builds.BuildResult:
+        """Builds the standard mixture with some keys changed."""
+        loaded = schema.load(self.yaml("mixture.yaml", self.mixture(**changed)))
+        return builds.build(loaded, workers, Progress(shown=False), overwrite)
+
+    def twin(self, name: str) -> "Workshop":
+        """A workshop below this one, over a copy of its corpora."""
+        found = Workshop(self.root / name)
+        shutil.copytree(self.root / "data", found.root / "data")
+        return found
+
+    def files(self, output: str) -> list[str]:
+        """All files below a folder but those that hold times, hosts or absolute paths."""
+        beside = {"events.jsonl", "inputs.json", "recipe.yaml", "mixture.yaml", ".lock"}
+        folder = self.root / output
+        return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name not in beside)
+
+    def hashes(self, output: str) -> dict[str, str]:
+        """xxh3-128 of every manifest below a folder, and of every file that one of them names."""
+        folder = self.root / output
+        manifests = sorted(folder.rglob("manifest.json"))
+        named = {
+            (manifest.parent / entry["path"]).relative_to(folder)
+            for manifest in manifests
+            for entry in orjson.loads(manifest.read_bytes())["files"]
+        }
+        paths = named | {manifest.relative_to(folder) for manifest in manifests}
+        return {str(path): storage.hash_file(folder / path) for path in sorted(paths)}
+
+    def events(self, output: str) -> list[dict[str, Any]]:
+        """The lines of `events.jsonl`."""
+        path = self.root / output / "events.jsonl"
+        return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+
+    def finished(self, output: str) -> list[tuple[str, int]]:
+        """Folder and number of every task that ended, in the order of `events.jsonl`."""
+        return [(e["folder"], e["task"]) for e in self.events(output) if e["event"] == "task_finished"]
+
+    def rows(self, output: str, below: str = "") -> list[dict[str, Any]]:
+        """The rows of all `part-*.parquet` of the newest result's last stage, or of a folder below it."""
+        manifest = orjson.loads((self.root / output / "manifest.json").read_bytes())
+        folder = (self.root / output / manifest["files"][0]["path"]).parent / below
+        return [row for path in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
+
+
+@pytest.fixture
+def workshop(tmp_path: Path) -> Workshop:
+    """An empty workshop."""
+    return Workshop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def curated_workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """A workshop with the standard corpus, curated; not to be changed."""
+    found = Workshop(tmp_path_factory.mktemp("curated"))
+    found.corpus()
+    found.curate()
+    return found
+
+
+@pytest.fixture(scope="session")
+def built_workshop(curated_workshop: Workshop) -> Workshop:
+    """The same workshop with the standard mixture built; not to be changed."""
+    curated_workshop.build()
+    return curated_workshop
+
+
+@pytest.fixture
+def no_temporary(tmp_path: Path) -> Iterator[None]:
+    """Fails the test if a half-written file is left below its folder when it ends."""
+    yield
+    with contextlib.suppress(FileNotFoundError):
+        assert [str(path) for path in tmp_path.rglob(".*.tmp")] == []

@@ -1,0 +1,260 @@
+"""Inputs: found, hashed once, and cut into tasks by nothing but what they are."""
+
+import gzip
+import os
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from midtrain import config, storage
+from midtrain.errors import ConfigError, RunError
+from midtrain.pipelines import inputs
+from midtrain.pipelines.inputs import InputFile, Split, describe, find_inputs, split_inputs
+from midtrain.pipelines.recipe import RecipeSpec, SourceSpec
+
+SIZE = inputs.MIN_SPLIT
+
+
+def spec(*sources: dict[str, object]) -> config.Loaded[RecipeSpec]:
+    from midtrain.yaml_document import parse, write
+
+    return config.validate(parse(write({"name": "x", "output": "out", "sources": list(sources)}), "r.yaml"), RecipeSpec)
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    """Files below `data/`; `find` looks at them."""
+    data = tmp_path / "data"
+    for name, content in (
+        ("a/1.jsonl", b'{"text": "x"}\n'),
+        ("a/2.jsonl", b'{"text": "yy"}\n'),
+        ("b/1.jsonl", b"{}\n"),
+    ):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.fixture
+def find(corpus: Path) -> Callable[..., list[InputFile]]:
+    def find(pattern: str = "data/*/*.jsonl") -> list[InputFile]:
+        return find_inputs(spec({"name": "web", "path": f"{corpus}/{pattern}"}), corpus / "out" / "inputs.json")
+
+    return find
+
+
+def no_opening(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: str) -> None:
+        raise AssertionError(f"{path} was opened")
+
+    monkeypatch.setattr(storage, "open_input", refuse)
+
+
+class TestFinding:
+    def test_every_file_has_its_relative_path_size_and_hash(self, corpus: Path, find):
+        files = find()
+        assert [file.relative for file in files] == ["a/1.jsonl", "a/2.jsonl", "b/1.jsonl"]
+        assert [file.size for file in files] == [14, 15, 3]
+        assert [file.hash for file in files] == [storage.hash_file(corpus / "data" / file.relative) for file in files]
+        assert {file.source for file in files} == {"web"}
+
+    def test_the_second_look_opens_nothing(self, find, monkeypatch):
+        first = find()
+        no_opening(monkeypatch)
+        assert find() == first
+
+    def test_a_touched_file_is_hashed_again_and_is_the_same(self, corpus: Path, find, monkeypatch):
+        first = find()
+        os.utime(corpus / "data/a/1.jsonl", (1, 1))
+        opened: list[str] = []
+        real = storage.open_input
+        monkeypatch.setattr(storage, "open_input", lambda path: opened.append(path) or real(path))
+        assert find() == first
+        assert opened == [str(corpus / "data/a/1.jsonl")]
+        no_opening(monkeypatch)
+        assert find() == first
+
+    def test_a_changed_file_of_the_same_size_is_another(self, corpus: Path, find):
+        first = find()
+        (corpus / "data/a/1.jsonl").write_bytes(b'{"text": "z"}\n')
+        second = find()
+        assert [file.hash for file in second][1:] == [file.hash for file in first][1:]
+        assert second[0].hash != first[0].hash
+
+    def test_a_moved_source_is_recognised(self, corpus: Path, find):
+        first = find()
+        tasks = split_inputs(spec({"name": "web", "path": "x.jsonl"}).value, first)
+        shutil.move(corpus / "data", corpus / "elsewhere")
+        moved = find("elsewhere/*/*.jsonl")
+        moved_tasks = split_inputs(spec({"name": "web", "path": "x.jsonl"}).value, moved)
+        assert describe(moved, moved_tasks) == describe(first, tasks)
+        assert str(corpus) not in str(describe(first, tasks))
+
+    def test_a_file_renamed_within_its_source_is_another_input(self, corpus: Path, find):
+        first = find()
+        (corpus / "data/a/1.jsonl").rename(corpus / "data/a/0.jsonl")
+        assert describe(find(), []) != describe(first, [])
+
+    def test_empty_files_are_left_out_and_an_empty_source_is_an_error(self, corpus: Path, find):
+        (corpus / "data/a/0.jsonl").write_bytes(b"")
+        assert [file.relative for file in find()] == ["a/1.jsonl", "a/2.jsonl", "b/1.jsonl"]
+        with pytest.raises(ConfigError, match=r"r\.yaml:\d+: sources\.0\.path: source web is empty") as wrong:
+            find("data/a/0.jsonl")
+        assert wrong.value.exit_code == 2
+
+    @pytest.mark.parametrize(
+        ("pattern", "problem"),
+        [
+            ("data/none.jsonl", "no such file"),
+            ("data/*/*.txt", "no such file"),
+            ("data/a", r"it is a folder: name the files in it, such as .*/data/a/\*\.jsonl"),
+        ],
+    )
+    def test_a_path_that_names_no_file(self, find, pattern: str, problem: str):
+        with pytest.raises(ConfigError, match=problem):
+            find(pattern)
+
+    def test_sources_come_in_the_recipes_order_and_may_share_a_file(self, corpus: Path):
+        data = corpus / "data"
+        loaded = spec(
+            {"name": "z", "path": f"{data}/b/*.jsonl"},
+            {"name": "a", "path": f"{data}/*/1.jsonl"},
+            {"name": "c", "format": "generated", "tasks": ["modular_chain"], "steps": [4], "count": 3},
+        )
+        files = find_inputs(loaded, corpus / "inputs.json")
+        assert [(file.source, file.relative) for file in files] == [
+            ("z", "1.jsonl"),
+            ("a", "a/1.jsonl"),
+            ("a", "b/1.jsonl"),
+        ]
+
+    @pytest.mark.parametrize("content", [b"not json", b"[]", b'{"x": 1}', b'{"x": {"hash": 5}}'])
+    def test_a_broken_cache_is_an_error_that_names_it(self, corpus: Path, find, content: bytes):
+        find()
+        (corpus / "out/inputs.json").write_bytes(content)
+        with pytest.raises(ConfigError, match="is not the record of inputs"):
+            find()
+
+    def test_parquet_that_is_none_is_named(self, corpus: Path, find):
+        for name, content in (("x.parquet", b"PAR1 is not enough"), ("y.parquet", b"")):
+            (corpus / "data" / name).write_bytes(content or b"PAR1" + bytes(20) + b"PAR1")
+            with pytest.raises(RunError, match="is not a Parquet file") as wrong:
+                find(f"data/{name}")
+            assert wrong.value.where == str(corpus / "data" / name)
+
+    def test_the_same_file_as_text_and_as_parquet_keeps_its_row_groups(self, corpus: Path):
+        table = pa.table({"text": ["x"] * 10})
+        path = str(corpus / "data/x.parquet")
+        pq.write_table(table, path, row_group_size=5)
+        text, parquet = {"name": "t", "path": path, "format": "text"}, {"name": "p", "path": path}
+        cache = corpus / "inputs.json"
+        assert [len(file.row_groups) for file in find_inputs(spec(text), cache)] == [0]
+        assert [len(file.row_groups) for file in find_inputs(spec(text, parquet), cache)] == [0, 2]
+        assert [len(file.row_groups) for file in find_inputs(spec(parquet), cache)] == [2]
+
+
+def file(name: str, size: int, row_groups: tuple[int, ...] = ()) -> InputFile:
+    return InputFile("web", f"/data/{name}", name, size, "h", row_groups)
+
+
+def cut(*files: InputFile, **options: object) -> list[list[tuple[str, int, int]]]:
+    source = SourceSpec(name="web", path="x", **options)
+    tasks = split_inputs(RecipeSpec(name="x", output="o", sources=(source,)), files)
+    return [[(split.relative, split.start, split.stop) for split in task] for task in tasks]
+
+
+class TestCutting:
+    def test_many_tiny_files_are_one_task(self):
+        files = [file(f"{i:04d}.jsonl", 2000) for i in range(1000)]
+        assert cut(*files) == [[(one.relative, 0, -1) for one in files]]
+
+    def test_small_files_are_grouped_up_to_the_size(self):
+        files = [file(f"{i}.jsonl", SIZE // 3) for i in range(7)]
+        assert [len(task) for task in cut(*files)] == [3, 3, 1]
+        assert [len(task) for task in cut(*(file(f"{i}.jsonl", SIZE // 2) for i in range(4)))] == [2, 2]
+
+    def test_one_big_file_is_many_tasks_of_equal_size(self):
+        tasks = cut(file("big.jsonl", 10 * SIZE))
+        assert len(tasks) == 10
+        assert all(len(task) == 1 for task in tasks)
+        bounds = [task[0][1:] for task in tasks]
+        assert bounds[0][0] == 0
+        assert bounds[-1][1] == -1
+        assert all(before[1] == after[0] for before, after in pairwise(bounds))
+        assert {stop - start for start, stop in bounds[:-1]} == {SIZE}
+
+    def test_a_large_input_is_cut_into_about_as_many_tasks_as_wanted(self):
+        tasks = cut(file("big.jsonl", 100 * inputs.SPLITS_WANTED * SIZE), file("small.jsonl", 5))
+        assert [task[0][0] for task in tasks[-2:]] == ["big.jsonl", "small.jsonl"]
+        assert len(tasks) == 100 * inputs.SPLITS_WANTED * SIZE // inputs.MAX_SPLIT + 1
+
+    def test_a_big_file_stands_between_its_neighbours(self):
+        tasks = cut(file("a.jsonl", 5), file("b.jsonl", 3 * SIZE), file("c.jsonl", 5), file("d.jsonl", 5))
+        assert [[split[0] for split in task] for task in tasks] == [
+            ["a.jsonl"],
+            ["b.jsonl"],
+            ["b.jsonl"],
+            ["b.jsonl"],
+            ["c.jsonl", "d.jsonl"],
+        ]
+
+    def test_compressed_files_are_cut_by_what_they_will_hold_but_not_too_often(self):
+        assert len(cut(file("a.jsonl.zst", SIZE))) == inputs.EXPANSION
+        assert len(cut(file("a.jsonl.gz", 100 * SIZE))) == inputs.MAX_COMPRESSED_SPLITS
+
+    def test_a_text_file_that_is_one_document_is_never_cut(self):
+        assert cut(file("a.txt", 10 * SIZE)) == [[("a.txt", 0, -1)]]
+        assert len(cut(file("a.txt", 10 * SIZE), document="line")) == 10
+
+    def test_parquet_is_cut_at_row_groups(self):
+        half = SIZE // 2 + 1
+        tasks = cut(file("a.parquet", SIZE, (half,) * 5))
+        assert tasks == [[("a.parquet", i, i + 1 if i < 4 else -1)] for i in range(5)]
+        assert cut(file("a.parquet", 2 * SIZE, (2 * SIZE, 5))) == [[("a.parquet", 0, 1)], [("a.parquet", 1, -1)]]
+        assert cut(file("a.parquet", 100, (10,) * 5)) == [[("a.parquet", 0, -1)]]
+        assert cut(file("a.parquet", 100)) == [[("a.parquet", 0, -1)]]
+
+    def test_generated_problems_are_cut_by_number(self):
+        source = {"name": "g", "format": "generated", "steps": [4], "count": 25_000}
+        one = spec({**source, "tasks": ["modular_chain"]}).value
+        assert split_inputs(one, []) == [(Split("g", "", "", 0, 20_000),), (Split("g", "", "", 20_000, 25_000),)]
+        two = spec({**source, "tasks": ["modular_chain", "word_problem"]}).value
+        assert [task[0].stop for task in split_inputs(two, [])] == [10_000, 20_000, 25_000]
+
+    def test_every_task_has_one_source(self):
+        loaded = spec({"name": "a", "path": "a.jsonl"}, {"name": "b", "path": "b.jsonl"})
+        files = [InputFile(name, f"/{name}.jsonl", f"{name}.jsonl", 5, "h") for name in ("a", "b")]
+        assert [[split.source for split in task] for task in split_inputs(loaded.value, files)] == [["a"], ["b"]]
+
+    def test_times_of_files_do_not_change_the_cut(self, corpus: Path, find):
+        loaded = spec({"name": "web", "path": "x.jsonl"})
+        before = describe(find(), split_inputs(loaded.value, find()))
+        for path in sorted((corpus / "data").rglob("*.jsonl"), reverse=True):
+            os.utime(path, (10, 10))
+        (corpus / "out/inputs.json").unlink()
+        assert describe(find(), split_inputs(loaded.value, find())) == before
+
+
+def test_remote_inputs_are_found_and_hashed_like_local_ones(corpus: Path, find, monkeypatch):
+    import uuid
+
+    root = f"memory://{uuid.uuid4().hex}"
+    for path in sorted((corpus / "data").rglob("*.jsonl")):
+        with storage.atomic_write(f"{root}/{path.relative_to(corpus)}") as stream:
+            stream.write(path.read_bytes())
+    loaded = spec({"name": "web", "path": f"{root}/data/*/*.jsonl"})
+    remote = find_inputs(loaded, corpus / "remote.json")
+    assert describe(remote, []) == describe(find(), [])
+    no_opening(monkeypatch)
+    assert find_inputs(loaded, corpus / "remote.json") == remote
+    storage.remove_tree(root)
+
+
+def test_compressed_inputs_are_hashed_as_they_lie(corpus: Path, find):
+    (corpus / "data/c.jsonl.gz").write_bytes(gzip.compress(b'{"text": "x"}\n', mtime=0))
+    (found,) = find("data/*.gz")
+    assert found.hash == storage.hash_file(corpus / "data/c.jsonl.gz")
