@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="midtrain",
     help="From raw web text and chain-of-thought corpora to a midtrained mixture-of-experts model.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -43,14 +42,21 @@ MaxNewTokens = Annotated[int, typer.Option(min=1, help="A reply is no longer tha
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another result in the same output.")]
 
 
-@app.callback()
-def root(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
-    """Holds the options that stand before a verb."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from . import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Holds the options that stand before a verb."""
 
 
 @app.command(help="Curate: raw corpora to curated documents, with what was dropped and why.")
@@ -226,20 +232,18 @@ def main() -> None:
     # Threads that spin while they wait take the core from the thread that works; set before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        code = app(standalone_mode=False)  # of typer.Exit, which Ctrl-C is turned into as well; else None
+        code = app(
+            sys.argv[1:] or ["--help"], prog_name="midtrain", standalone_mode=False
+        )  # of typer.Exit, which Ctrl-C is turned into as well; else None
     except MidtrainError as error:
         kind = "configuration" if isinstance(error, ConfigError) else "run"
         print(f"midtrain: {kind} error\n{error.render()}", file=sys.stderr)
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    except Exception as error:
-        if type(error).__module__.partition(".")[0] in ("click", "typer"):
-            show = getattr(error, "show", None)
-            if show is not None:
-                show()
-                sys.exit(getattr(error, "exit_code", 2))
-        raise
+    except typer.TyperException as error:  # an unknown option, a value out of range
+        print(f"midtrain: {error.format_message()}\nTry midtrain --help, or --help behind a verb.", file=sys.stderr)
+        sys.exit(error.exit_code)
     if code == INTERRUPTED:
         print("midtrain: interrupted; run the same command again to go on", file=sys.stderr)
     if code:

@@ -6,7 +6,7 @@ A control that broke would flatter midtraining, so it must answer in form and ha
 from dataclasses import dataclass
 from typing import Any
 
-from .report import Results
+from .results import Results
 
 BEFORE_AT_MOST = 0.25
 AFTER_AT_LEAST = 0.85

@@ -3,61 +3,14 @@
 The page stands alone: its curves are inline SVG, so that it opens anywhere and can be sent to anyone.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import orjson
+from typing import Any
 
 from .. import storage
 from ..progress import duration
 from ..tables import columns
-
-if TYPE_CHECKING:
-    from .claims import Check
-
-TEXT_SOURCES = ("topics", "docstrings", "readmes")
-MIXTURE_SOURCES = ("text", "facts", "short", "worked", "twins")
-SOLVED_SHOWN = 3
-SMOOTHING = 0.1  # weight of the newest loss in the curves' running mean
-
-Curve = list[tuple[int, float]]
-
-
-@dataclass(frozen=True)
-class Results:
-    """What the demo's commands printed, and the loss curves."""
-
-    curated: dict[str, Any]
-    built: dict[str, Any]
-    before: dict[str, Any]
-    after: dict[str, Any]
-    control: dict[str, Any]
-    curves: dict[str, Curve]
-
-    @property
-    def evaluations(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        """Before midtraining, after it, the control."""
-        return self.before, self.after, self.control
-
-    @property
-    def solved(self) -> list[dict[str, Any]]:
-        """The first solved problems of the midtrained model, families in turn."""
-        right = [[example for example in task["examples"] if example["correct"]] for task in self.after["tasks"]]
-        mixed = [family[i] for i in range(max(map(len, right), default=0)) for family in right if i < len(family)]
-        return mixed[:SOLVED_SHOWN]
-
-
-def losses(run: Path) -> Curve:
-    """Step and loss of a run, smoothed; from its metrics.jsonl."""
-    curve: Curve = []
-    mean: float | None = None
-    for line in storage.read_bytes(run / "metrics.jsonl").splitlines():
-        row = orjson.loads(line)
-        if row["kind"] == "step":
-            mean = row["loss"] if mean is None else mean + SMOOTHING * (row["loss"] - mean)
-            curve.append((int(row["step"]), float(mean)))
-    return curve
+from .claims import Check
+from .results import Curve, Results
 
 
 def funnel(results: Results) -> list[list[str]]:
@@ -98,7 +51,7 @@ def table(results: Results) -> str:
     return "\n" + "\n\n".join(part for part in parts if part) + "\n"
 
 
-def write(folder: Path, results: Results, checks: "list[Check]", seconds: float) -> Path:
+def write(folder: Path, results: Results, checks: list[Check], seconds: float) -> Path:
     """Writes `report.html` and returns its path."""
     import jinja2
 

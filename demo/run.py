@@ -5,6 +5,7 @@ midtrained on worked solutions and another, the control, on the same problems wi
 midtraining taught reasoning and the control, which saw as many tokens, did not. Takes a few minutes of two cores.
 """
 
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ..tables import columns
 from . import claims, report
 from .commands import Command, Timetable
 from .corpus import write_corpus
+from .results import MIXTURE_SOURCES, TEXT_SOURCES, Results, losses
 
 HERE = Path(__file__).parent
 TASKS = ("modular_chain", "word_problem")
@@ -63,6 +65,7 @@ def run(output: str, seed: int, overwrite: bool) -> None:
         RunError: a command failed, or midtraining did not do what it should.
     """
     Language(keep=("en",)).check()  # ends with the exact command where the language model is missing
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the commands end with the demo
     paths = Paths(Path(output))
     _claim(paths.root, overwrite)
     times = Timetable()
@@ -94,7 +97,7 @@ def _claim(root: Path, overwrite: bool) -> None:
     (root / MARK).write_text("{}\n", encoding="utf-8")
 
 
-def _road(paths: Paths, seed: int, times: Timetable) -> report.Results:
+def _road(paths: Paths, seed: int, times: Timetable) -> Results:
     times.say("writing this machine's own text: documentation topics, docstrings, READMEs")
     write_corpus(paths.raw)
     times.done("corpus")
@@ -106,8 +109,8 @@ def _road(paths: Paths, seed: int, times: Timetable) -> report.Results:
     after, control = times.run_beside(
         "after", [_evaluate(paths, "midtrain", "reasoning"), _evaluate(paths, "control", "answer")]
     )
-    curves = {name: report.losses(paths.run(name)) for name in ("pretrain", "midtrain", "control")}
-    return report.Results(curated, built, before, after, control, curves)
+    curves = {name: losses(paths.run(name)) for name in ("pretrain", "midtrain", "control")}
+    return Results(curated, built, before, after, control, curves)
 
 
 def _settings(**values: Any) -> list[str]:
@@ -115,12 +118,12 @@ def _settings(**values: Any) -> list[str]:
 
 
 def _curate(paths: Paths) -> Command:
-    sources = {f"sources__{i}__path": paths.raw / f"{name}.jsonl" for i, name in enumerate(report.TEXT_SOURCES)}
+    sources = {f"sources__{i}__path": paths.raw / f"{name}.jsonl" for i, name in enumerate(TEXT_SOURCES)}
     return Command("curate", HERE / "recipe.yaml", _settings(output=paths.curated, **sources))
 
 
 def _build(paths: Paths, seed: int) -> Command:
-    documents = {f"sources__{i}__documents": paths.curated for i in range(len(report.MIXTURE_SOURCES))}
+    documents = {f"sources__{i}__documents": paths.curated for i in range(len(MIXTURE_SOURCES))}
     return Command("build", HERE / "mixture.yaml", _settings(output=paths.shards, seed=seed, **documents))
 
 
