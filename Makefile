@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 # Real corpora for tests and benchmarks: the first ../*/data that holds text/. Tests that need them skip without.
-export MIDTRAIN_DATA ?= $(abspath $(firstword $(patsubst %/text/,%,$(wildcard ../*/data/text/))))
+FOUND := $(abspath $(firstword $(patsubst %/text/,%,$(wildcard ../*/data/text/))))
+ifneq ($(FOUND),)
+export MIDTRAIN_DATA ?= $(FOUND)
+endif
 # Threads that spin while they wait take the core from the thread that works.
 export OMP_WAIT_POLICY ?= passive
 

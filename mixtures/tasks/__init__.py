@@ -13,7 +13,7 @@ from typing import Literal, cast, get_args
 
 import xxhash
 
-from ...config import nearest
+from ...config import did_you_mean
 from ...errors import ConfigError
 from .problem import Problem, Task, held_out
 
@@ -53,13 +53,12 @@ def task(name: str) -> Task:
     """
     known = names()
     if not name.isidentifier() or name not in known:
-        close = nearest(name, known)
         raise ConfigError(
             f"there are no generated problems called {name}",
             where="tasks",
             seen=name,
             expected="one of " + ", ".join(known),
-            fix=f"did you mean {close}?" if close else "",
+            fix=did_you_mean(name, known),
         )
     return cast(Task, importlib.import_module(f".{name}", __name__).TASK)
 

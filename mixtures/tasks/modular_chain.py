@@ -1,8 +1,8 @@
 """Chains of + - * modulo 10, applied from left to right: `7 + 4 * 3 - 9 * 7 mod 10, left to right =`.
 
 Sums alone let a small model add all terms at once without reasoning, so additions and multiplications alternate: no two
-neighbouring steps can be merged into one, swapping them always changes the answer, and all ten answers are equally
-frequent. Costs about 6 microseconds a problem.
+neighbouring steps can be merged into one, and swapping them always changes the answer. Costs about 6 microseconds a
+problem.
 """
 
 import random
@@ -14,8 +14,13 @@ from .problem import Problem, check_steps, integer_answer
 MODULUS = 10
 TERMS = (1, 2, 3, 4, 6, 7, 8, 9)
 """What is added or subtracted: 0 would be no step, and adding 5 commutes with every odd factor modulo 10."""
-FACTORS = (2, 3, 4, 6, 7, 8, 9)
-"""The units modulo 10 other than 1: the even factors and 5 would forget a part of what came before, 0 all of it."""
+FACTORS = (2, 3, 4, 7, 8, 9)
+"""0 and 1 are no steps, 5 forgets too much, and 6 commutes with adding an even term.
+
+With a term t and a factor f of these lists, swapping them changes the answer by t (f - 1), which 5 does not divide, nor
+what later factors make of it. Even answers are about twice as frequent as odd ones, which a model can learn without any
+reasoning: without that the control would have nothing to learn.
+"""
 MOST_STEPS = 64
 
 Step = tuple[str, int]
@@ -23,7 +28,7 @@ Step = tuple[str, int]
 
 @dataclass(frozen=True)
 class ModularChain:
-    """The family of these chains; 46,080 problems of four steps, 437,760 of five."""
+    """The family of these chains; 184,320 problems of four steps, 2,027,520 of five."""
 
     name: str = "modular_chain"
     version: int = 1
@@ -44,7 +49,7 @@ class ModularChain:
         return _problem(self.name, start, chain)
 
     def facts(self) -> tuple[Problem, ...]:
-        """The 190 chains of one step."""
+        """The 220 chains of one step."""
         operations = [(sign, term) for sign in "+-" for term in TERMS] + [("*", factor) for factor in FACTORS]
         return tuple(_problem(self.name, start, [step]) for start in range(MODULUS) for step in operations)
 

@@ -71,7 +71,7 @@ def test_leaving_out_or_shuffling_steps_changes_most_answers() -> None:
 def test_no_answer_can_be_guessed(steps: int) -> None:
     counts = Counter(problem.answer for problem in problems(5000, steps))
     assert len(counts) == 10
-    assert max(counts.values()) / 5000 < 0.13
+    assert max(counts.values()) / 5000 < 0.16
 
 
 def test_a_cheaper_rule_than_working_it_out_answers_few() -> None:
@@ -90,7 +90,7 @@ def test_a_cheaper_rule_than_working_it_out_answers_few() -> None:
 def test_the_facts_are_all_chains_of_one_step() -> None:
     facts = TASK.facts()
     drawn = {problem.statement for problem in problems(20_000, 1)}
-    assert len(facts) == len({fact.statement for fact in facts}) == 190
+    assert len(facts) == len({fact.statement for fact in facts}) == 220
     assert drawn == {fact.statement for fact in facts}
     assert all(len(fact.steps) == 1 and fact.steps[0].endswith(f"= {fact.answer}") for fact in facts)
 

@@ -62,8 +62,8 @@ def test_replaying_the_story_gives_the_steps_and_the_answer(seed: int, steps: in
     assert len(chain) == steps
     assert list(problem.steps) == expected
     assert problem.answer == str(values[-1])
-    assert all(1 <= value <= 999 for value in values[:-1])
-    assert 0 <= values[-1] <= 999
+    assert all(1 <= value <= 60 for value in values[:-1])
+    assert 0 <= values[-1] <= 60
     assert problem.task == "word_problem"
 
 
@@ -89,7 +89,7 @@ def test_leaving_out_a_step_changes_the_answer_and_shuffling_most() -> None:
 @pytest.mark.parametrize("steps", [4, 5])
 def test_no_answer_can_be_guessed(steps: int) -> None:
     counts = Counter(problem.answer for problem in problems(5000, steps))
-    assert max(counts.values()) / 5000 < 0.04
+    assert max(counts.values()) / 5000 < 0.06
 
 
 def test_stories_vary_in_people_objects_and_verbs() -> None:
