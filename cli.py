@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from .errors import ConfigError, MidtrainError, missing_extra
+from .errors import ConfigError, MidtrainError, RunError, missing_extra
 
 if TYPE_CHECKING:
     from .progress import Progress
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 
 INTERRUPTED = 130  # the shell's own code for Ctrl-C
+SYSTEM_FIX = "make room or give access, and run again: what is finished is kept"
 
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")]
@@ -170,7 +171,7 @@ def generate(
     max_new_tokens: MaxNewTokens = 256,
     temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable token.")] = 0.0,
     top_p: Annotated[float, typer.Option(help="Draw from the smallest set of tokens with this probability.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random draws.")] = 0,
 ) -> None:
     """Prints a reply."""
     _needs_torch()
@@ -208,7 +209,7 @@ def _needs_torch() -> None:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
-        raise missing_extra("torch", "train", "training and evaluation")
+        raise missing_extra("torch", "train", "the trainer")
 
 
 def _progress(quiet: bool) -> "Progress":
@@ -239,12 +240,18 @@ def main() -> None:
         kind = "configuration" if isinstance(error, ConfigError) else "run"
         print(f"midtrain: {kind} error\n{error.render()}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk, a folder that must not be written
+        if error.errno is None:
+            raise  # not the system's answer: a library that cannot be loaded
+        failed = RunError(error.strerror or str(error), where=str(error.filename or ""), fix=SYSTEM_FIX)
+        print(f"midtrain: run error\n{failed.render()}", file=sys.stderr)
+        sys.exit(failed.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except typer.TyperException as error:  # an unknown option, a value out of range
         print(f"midtrain: {error.format_message()}\nTry midtrain --help, or --help behind a verb.", file=sys.stderr)
         sys.exit(error.exit_code)
     if code == INTERRUPTED:
-        print("midtrain: interrupted; run the same command again to go on", file=sys.stderr)
+        print("midtrain: interrupted; run the same command again to go on (train: with --resume)", file=sys.stderr)
     if code:
         sys.exit(code)

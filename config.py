@@ -72,6 +72,12 @@ def nearest(word: str, known: set[str] | Sequence[str]) -> str:
     return close[0] if close else ""
 
 
+def did_you_mean(word: str, known: set[str] | Sequence[str], otherwise: str = "") -> str:
+    """How to mend a name that is not known: the nearest one that is, `otherwise` where nothing is close."""
+    close = nearest(word, known)
+    return f"did you mean {close}?" if close else otherwise
+
+
 def parse_count(value: object) -> object:
     """`10M`, `64Ki`, `1_000`, `3` to an int; decimal units K M B (or G) T, binary units Ki Mi Gi Ti."""
     if not isinstance(value, str):
@@ -226,8 +232,7 @@ def _complaint(document: Document, path: KeyPath, error: dict[str, Any]) -> Conf
         return _at(document, path, "must not be empty")
     seen, expected, fix = document.value(path), context.get("expected"), ""
     if error["type"] in ("literal_error", "enum") and isinstance(seen, str):
-        close = nearest(seen, set(re.findall(r"'([^']*)'", str(expected))))
-        fix = f"did you mean {close}?" if close else ""
+        fix = did_you_mean(seen, set(re.findall(r"'([^']*)'", str(expected))))
     return _at(document, path, error["msg"].removeprefix("Value error, "), expected, fix)
 
 

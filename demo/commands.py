@@ -104,22 +104,20 @@ class Timetable:
             self.say(command.text)
         with tempfile.TemporaryDirectory() as folder:
             files = [(Path(folder) / f"{i}.json", Path(folder) / f"{i}.txt") for i in range(len(commands))]
-            running = []
-            for command, (output, errors) in zip(commands, files, strict=True):
-                with open(output, "wb") as out, open(errors, "wb") as err:
-                    running.append(command.start(out, err))
+            running: list[subprocess.Popen[bytes]] = []
             try:
-                self._wait(step, commands, running)
+                for command, (output, errors) in zip(commands, files, strict=True):
+                    with open(output, "wb") as out, open(errors, "wb") as err:
+                        running.append(command.start(out, err))
+                failed = self._wait(step, commands, running)
             finally:
                 for process in running:
                     if process.poll() is None:
                         process.terminate()
                         process.wait()
-            results = []
-            for command, process, (output, errors) in zip(commands, running, files, strict=True):
-                if process.returncode != 0:
-                    raise _failed(command, process.returncode, errors)
-                results.append(orjson.loads(output.read_bytes()))
+            if failed is not None:
+                raise _failed(commands[failed], running[failed].returncode, files[failed][1])
+            results = [orjson.loads(output.read_bytes()) for output, _ in files]
         self.done(step)
         return results
 
@@ -127,11 +125,14 @@ class Timetable:
         """Ends the line that is written over."""
         self._break()
 
-    def _wait(self, step: str, commands: Sequence[Command], running: Sequence["subprocess.Popen[bytes]"]) -> None:
+    def _wait(self, step: str, commands: Sequence[Command], running: Sequence["subprocess.Popen[bytes]"]) -> int | None:
+        """Waits until all have ended well, or one has failed: its place."""
         began = time.monotonic()
-        while any(process.poll() is None for process in running):
-            if any(process.returncode for process in running):
-                return
+        while True:
+            codes = [process.poll() for process in running]
+            failed = next((place for place, code in enumerate(codes) if code), None)
+            if failed is not None or None not in codes:
+                return failed
             time.sleep(LOOK_EVERY)
             waited = min((time.monotonic() - began) / EXPECTED[step], 0.95)
             shares = [_share(command) for command in commands]
@@ -156,12 +157,11 @@ def _share(command: Command) -> float | None:
     """How much of a training run is done, by its metrics; None where nothing tells."""
     if command.watch is None:
         return None
-    try:
-        with open(command.watch, "rb") as stream:
-            lines = stream.read().splitlines()
-        return float(max((orjson.loads(line).get("tokens", 0) for line in lines[-2:]), default=0) / command.total)
-    except (FileNotFoundError, orjson.JSONDecodeError):  # not begun, or its last line is being written
+    if not command.watch.exists():
         return 0.0
+    written, _, _ = command.watch.read_bytes().rpartition(b"\n")  # the last line may be half of one
+    rows = (orjson.loads(line) for line in reversed(written.splitlines()))
+    return float(next((row["tokens"] for row in rows if "tokens" in row), 0) / command.total)
 
 
 def _failed(command: Command, code: int, errors: Path) -> RunError:

@@ -23,7 +23,7 @@ from .results import MIXTURE_SOURCES, TEXT_SOURCES, Results, losses
 HERE = Path(__file__).parent
 TASKS = ("modular_chain", "word_problem")
 PROBLEMS = 250  # held-out problems of each family
-MARK = "demo.json"  # what tells a folder of ours, which may be replaced, from any other
+MARK = ".midtrain-demo"  # what tells a folder of ours, which may be replaced, from any other
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,13 @@ def _claim(root: Path, overwrite: bool) -> None:
             fix = "pass --overwrite to run it anew" if (root / MARK).is_file() else "name another folder"
             raise ConfigError("the folder is taken", where=str(root), fix=fix)
         storage.remove_tree(root)
-    root.mkdir(parents=True)
-    (root / MARK).write_text("{}\n", encoding="utf-8")
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        (root / MARK).touch()
+    except OSError as error:
+        raise ConfigError(
+            f"the folder cannot be made: {error.strerror}", where=str(root), fix="name another folder"
+        ) from None
 
 
 def _road(paths: Paths, seed: int, times: Timetable) -> Results:

@@ -12,7 +12,7 @@ import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from ..config import nearest
+from ..config import did_you_mean
 from ..errors import ConfigError
 
 if TYPE_CHECKING:
@@ -38,12 +38,11 @@ def step(name: str) -> type[Filter] | type[Barrier]:
     """
     known = names()
     if name not in known or not name.isidentifier():
-        close = nearest(name, known)
         raise ConfigError(
             f"unknown step {name}",
             seen=name,
             expected="one of " + ", ".join(known),
-            fix=f"did you mean {close}?" if close else "remove the step",
+            fix=did_you_mean(name, known, "remove the step"),
         )
     from .rules import Barrier, Filter
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import xxhash
 
-from ..config import nearest
+from ..config import did_you_mean
 from ..errors import RunError
 
 _MESSAGE = pa.struct(
@@ -109,12 +109,11 @@ class DocumentBatch:
         """
         names = self.record_batch.schema.names
         if name not in names:
-            close = nearest(name, names)
             raise RunError(
                 f"documents have no column {name}",
                 seen=", ".join(names),
                 expected=name,
-                fix=f"did you mean {close}?" if close else "",
+                fix=did_you_mean(name, names),
             )
         return self.record_batch.column(name)
 

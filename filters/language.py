@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, field_validator
 
-from ..config import Count, nearest
+from ..config import Count, did_you_mean
 from ..errors import ConfigError
 from .document import SCORE_PREFIX, DocumentBatch
 from .rules import Filter, Rule, Scores
@@ -207,13 +207,12 @@ class Language(Filter):
         known = _labels(path)
         for code in self.keep:
             if code not in known:
-                close = nearest(code, sorted(known))
                 raise ConfigError(
                     f"the language model has no language {code}",
                     where=path,
                     seen=code,
                     expected=", ".join(sorted(known)),
-                    fix=f"did you mean {close}?" if close else "",
+                    fix=did_you_mean(code, sorted(known)),
                 )
         return model
 

@@ -186,7 +186,9 @@ def _check(sources: Mapping[str, SourceTokens], phases: Sequence[PhaseSpec]) -> 
             raise ConfigError(f"{name!r} cannot name a folder", expected="letters, digits and _ . + -, not first a dot")
     for source in sources.values():
         if not sum(ends.size for ends in source.ends):
-            raise ConfigError("the source has no tokens", where=f"source {source.name}", fix="look at its `where`")
+            raise ConfigError(
+                "the source has no tokens", where=f"source {source.name}", fix="look at its `where` and `held_out`"
+            )
     names = [phase.name for phase in phases]
     if len(set(names)) < len(names):
         raise ConfigError("two phases have the same name", seen=", ".join(names))

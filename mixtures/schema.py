@@ -156,12 +156,11 @@ def _distinct(loaded: Loaded[MixtureSpec], key: str, names: Sequence[str]) -> No
 
 def _known(loaded: Loaded[MixtureSpec], path: tuple[str | int, ...], name: str, known: Sequence[str]) -> None:
     if name not in known:
-        close = config.nearest(name, known)
         raise loaded.error(
             path,
             f"no source is called {name}",
             expected=", ".join(known),
-            fix=f"did you mean {close}?" if close else "",
+            fix=config.did_you_mean(name, known),
         )
 
 

@@ -8,7 +8,7 @@ small strings a message; nothing is parsed.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..config import nearest
+from ..config import did_you_mean
 from ..errors import ConfigError, RunError
 
 TEMPLATES = ("chatml",)
@@ -65,12 +65,11 @@ def check_template(template: str) -> None:
     """Raises ConfigError where no template has this name."""
     if template in TEMPLATES:
         return
-    close = nearest(template, TEMPLATES)
     raise ConfigError(
         f"unknown template {template}",
         seen=template,
         expected="one of " + ", ".join(TEMPLATES),
-        fix=f"did you mean {close}?" if close else "",
+        fix=did_you_mean(template, TEMPLATES),
     )
 
 
@@ -141,12 +140,11 @@ def _turn(message: Message) -> list[Piece]:
     merge across that place would give the model tokens that it never saw in training.
     """
     if message.role not in ROLES:
-        close = nearest(message.role, ROLES)
         raise RunError(
             f"unknown role {message.role!r}",
             seen=message.role,
             expected="one of " + ", ".join(ROLES),
-            fix=f"did you mean {close}?" if close else "map the role in the recipe's fields",
+            fix=did_you_mean(message.role, ROLES, "map the role in the recipe's fields"),
         )
     trained = message.role == ASSISTANT
     pieces = _opening(message.role)

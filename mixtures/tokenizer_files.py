@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import tokenizers as hf_tokenizers
 
-from ..config import nearest
+from ..config import did_you_mean
 from ..errors import ConfigError, RunError
 from .templates import SPECIAL_TOKENS
 from .tokens import utf8
@@ -94,12 +94,11 @@ def find_end(added: Sequence[dict[str, Any]], named: str | None, path: str) -> s
     if named is not None:
         if named in everything:
             return named
-        close = nearest(named, everything)
         raise ConfigError(
             f"the tokenizer has no end-of-document token {named}",
             where=path,
             seen=f"its special tokens: {listed(special)}",
-            fix=f"did you mean {close}?" if close else "name one of its special tokens: tokenizer.end_of_document",
+            fix=did_you_mean(named, everything, "name one of its special tokens: tokenizer.end_of_document"),
         )
     found = [token for token in ENDS_OF_DOCUMENT if token in special]
     if len(found) == 1:

@@ -96,7 +96,7 @@ def build(loaded: Loaded[MixtureSpec], workers: int, progress: Progress, overwri
         output.claim(fingerprint, overwrite)
         done = Manifest.find(root)
         if done is None:
-            (root / "mixture.yaml").write_text(config.dump(spec), encoding="utf-8")
+            output.record("mixture.yaml", config.dump(spec), loaded.document.name)
             runner.ensure(stages.tokenizer)
             _check_templates(stages)
             for stage in stages.shards:
@@ -122,7 +122,8 @@ def _planned(loaded: Loaded[MixtureSpec], fingerprint: str, stages: Stages, outp
 
 def _fingerprint(spec: MixtureSpec, stages: Stages) -> str:
     packing = {source.name: (source.packing, source.too_long) for source in spec.sources}
-    phases = [phase.model_dump(mode="json") for phase in spec.phases]
+    # As lists: the order of a phase's weights decides who comes first where two sources are due.
+    phases = [asdict(phase) for phase in _phases(spec)]
     return manifests.fingerprint(["build", VERSION, spec.seed, packing, phases, stages.fingerprints])
 
 

@@ -77,7 +77,7 @@ def curate(recipe: Recipe, workers: int, progress: Progress, overwrite: bool = F
     with output.opened(), Runner(workers, Events(recipe.output / "events.jsonl"), progress) as runner:
         stages = plan(recipe)
         output.claim(stages[-1].fingerprint, overwrite)
-        (recipe.output / "recipe.yaml").write_text(config.dump(recipe.spec), encoding="utf-8")
+        output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)
         for number, stage in enumerate(stages):
             if not kept_parts(runner.ensure(stage)):
                 raise _nothing_left(stages[: number + 1])

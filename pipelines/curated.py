@@ -136,8 +136,7 @@ def _check_operator(source: MixtureSource, column: str, operator: str, where: st
 
 def _check_known(what: str, name: str, known: Sequence[str], where: str) -> None:
     if name not in known:
-        close = config.nearest(name, known)
-        fix = f"did you mean {close}?" if close else ""
+        fix = config.did_you_mean(name, known)
         raise ConfigError(f"{what} {name}", where=where, expected=", ".join(known), fix=fix)
 
 

@@ -13,8 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from .. import storage
+from ..errors import ConfigError
 from ..manifest import OutputFile
 from ..mixtures import held_out
+from ..mixtures.schema import MixtureSource
 from .curated import Selection
 from .stage import Stage, TaskResult
 
@@ -38,8 +40,9 @@ class HeldOutKeys(Stage):
         return "held-out-keys"
 
     def options(self) -> dict[str, Any]:
-        """The seed and the selections."""
-        return {"seed": self.seed, "selections": [one.record() for one in self.selections]}
+        """The seed and the selections; where nothing is held out the seed chooses nothing."""
+        seed = self.seed if self.selections else None
+        return {"seed": seed, "selections": [one.record() for one in self.selections]}
 
     @cached_property
     def work(self) -> list[tuple[int, int]]:
@@ -86,13 +89,20 @@ class HeldOut(Stage):
         return 1
 
     def run(self, task: int) -> TaskResult:
-        """Takes the smallest keys of each source."""
+        """Takes the smallest keys of each source.
+
+        Raises:
+            ConfigError: the share of a source is less than half a document.
+        """
         files = self.keys.finished().files
         chosen = [np.empty(0, np.uint64)]
         for number, selection in enumerate(self.keys.selections):
             own = [file for file, (owner, _) in zip(files, self.keys.work, strict=True) if owner == number]
             found = np.concatenate([np.fromfile(self.keys.folder / file.path, "<u8") for file in own])
-            chosen.append(held_out.smallest(found.astype(np.uint64), selection.source.held_out))
+            smallest = held_out.smallest(found.astype(np.uint64), selection.source.held_out)
+            if len(found) and not len(smallest):
+                raise _nothing(selection.source, len(found))
+            chosen.append(smallest)
         union = np.unique(np.concatenate(chosen))
         with storage.atomic_write(self.folder / "keys.u64") as stream:
             stream.write(union.astype("<u8").tobytes())
@@ -108,3 +118,13 @@ class HeldOut(Stage):
         if len(self.chosen) == 0:
             return np.zeros(batch.num_rows, np.bool_)
         return np.isin(batch_keys(self.keys.seed, batch), self.chosen)
+
+
+def _nothing(source: MixtureSource, documents: int) -> ConfigError:
+    return ConfigError(
+        "nothing would be held out: the share is less than half a document",
+        where=f"source {source.name}, held_out",
+        seen=f"{source.held_out:.4g} of {documents:,} documents",
+        expected="at least one document",
+        fix="a larger share, or a number of documents such as held_out: 10; 0 holds nothing out",
+    )

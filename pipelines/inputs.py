@@ -65,7 +65,7 @@ def find_inputs(loaded: Loaded[RecipeSpec], cache: Path) -> list[InputFile]:
         cache: `inputs.json`: path, size and stamp to hash, from earlier runs.
 
     Raises:
-        ConfigError: a path names no file, or all files of a source are empty.
+        ConfigError: a path names no file, all files of a source are empty, or the cache cannot be written.
     """
     found: list[tuple[SourceSpec, str, storage.Listed]] = []
     for index, source in enumerate(loaded.value.sources):
@@ -79,7 +79,11 @@ def find_inputs(loaded: Loaded[RecipeSpec], cache: Path) -> list[InputFile]:
             raise loaded.error(where, f"source {source.name}: no such file", fix=fix or "check the path")
         if not any(entry.size for entry in listed):
             raise loaded.error(where, f"source {source.name} is empty: its files have no bytes")
-        found.extend((source, _key(entry, source), entry) for entry in listed if entry.size)
+        try:
+            found.extend((source, _key(entry, source), entry) for entry in listed if entry.size)
+        except ConfigError as unknown:
+            what = f"{unknown.what}: {unknown.where}"
+            raise loaded.error(where, what, expected=unknown.expected, fix=unknown.fix) from None
     known = _read_cache(cache)
     jobs = {
         key: (entry.path, source.container(entry.path))
@@ -215,8 +219,12 @@ def _read_cache(cache: Path) -> dict[str, _Seen]:
 
 
 def _write_cache(cache: Path, known: dict[str, _Seen]) -> None:
-    with storage.atomic_write(cache) as stream:
-        stream.write(orjson.dumps(known, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+    try:
+        with storage.atomic_write(cache) as stream:
+            stream.write(orjson.dumps(known, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
+    except OSError as error:
+        what = f"the record of inputs cannot be written: {error.strerror}"
+        raise ConfigError(what, where=str(cache), fix="choose another output, or give access to it") from None
 
 
 def describe(files: Sequence[InputFile], tasks: Sequence[Task]) -> dict[str, object]:

@@ -65,6 +65,18 @@ class Output:
         for name in FOLDERS:
             storage.sweep_temporary(self.folder / name)
 
+    def record(self, name: str, text: str, given: str) -> None:
+        """Writes the resolved configuration beside the result, unless it was read from that very file.
+
+        Args:
+            name: the record's.
+            text: the configuration with every default written out.
+            given: the file that it was read from: a person's own, where it lies in the output folder.
+        """
+        target = self.folder / name
+        if not (target.exists() and Path(given).exists() and target.samefile(given)):
+            target.write_text(text, encoding="utf-8")
+
     def claim(self, fingerprint: str, overwrite: bool) -> None:
         """Makes sure that the folder is free, or holds this very result, or may be overwritten.
 

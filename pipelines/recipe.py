@@ -191,8 +191,7 @@ def _check_tasks(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> 
 
 
 def _unknown(loaded: Loaded[RecipeSpec], path: KeyPath, what: str, name: str, known: Sequence[str]) -> ConfigError:
-    close = config.nearest(name, known)
-    return loaded.error(path, what, expected=", ".join(known), fix=f"did you mean {close}?" if close else "")
+    return loaded.error(path, what, expected=", ".join(known), fix=config.did_you_mean(name, known))
 
 
 def _step(loaded: Loaded[RecipeSpec], index: int) -> Step:

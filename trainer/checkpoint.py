@@ -18,6 +18,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
@@ -38,13 +39,16 @@ def save(run_folder: Path, tensors: Mapping[str, Tensor], contents: Contents, ke
 
     Returns:
         The checkpoint's folder. Killed at any moment, it either stands complete under this name or not at all.
+
+    Raises:
+        RunError: the disk is full, or the system refuses a file.
     """
     folder = run_folder / FOLDER
     final = folder / f"step-{contents.position.step:08d}"
     temporary = folder / f".{final.name}.{uuid.uuid4().hex[:12]}.tmp"
     temporary.mkdir(parents=True)
     try:
-        with _one_process():
+        with _one_process("written", temporary):
             save_distributed(dict(tensors), storage_writer=FileSystemWriter(temporary), no_dist=True)
         checkpoint_manifest.write(temporary, tensors, contents)
         if final.exists():
@@ -104,7 +108,7 @@ def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
                 expected=tuple(tensor.shape),
             )
     checkpoint_manifest.verify(checkpoint)
-    with _one_process():
+    with _one_process("read", checkpoint.path):
         load_distributed(dict(tensors), storage_reader=FileSystemReader(checkpoint.path), no_dist=True)
 
 
@@ -176,7 +180,18 @@ def _sync(folder: Path) -> None:
 
 
 @contextmanager
-def _one_process() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
-        yield
+def _one_process(done: str, folder: Path) -> Iterator[None]:
+    """Calls of torch's checkpointing without process groups; what it wraps up for all ranks is unwrapped for one."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+            yield
+    except CheckpointException as wrapped:
+        cause = next(iter(wrapped.failures.values()))[0]
+        if not isinstance(cause, Exception):
+            raise cause from None  # Ctrl-C
+        raise RunError(
+            f"the checkpoint cannot be {done}: {cause}",
+            where=str(folder),
+            fix="make room or give access, and go on with --resume: earlier checkpoints are kept",
+        ) from None

@@ -29,7 +29,7 @@ def evaluator(run: Loaded[RunConfig], plans: tuple[PhasePlan, ...], built: Built
     `tasks.NAME.accuracy`, `.parsed` (shares of the problems) and `.twin_loss` (nats per supervised token).
 
     Raises:
-        ConfigError: an unknown task, or nothing to measure.
+        ConfigError: an unknown task, one without such problems or with too few of them, or nothing to measure.
         RunError: the tokenizer is not the one that made the shards.
     """
     section = run.value.evaluate
@@ -37,7 +37,7 @@ def evaluator(run: Loaded[RunConfig], plans: tuple[PhasePlan, ...], built: Built
         return None
     for index, name in enumerate(section.tasks):
         try:
-            tasks.task(name)
+            tasks.evaluation_problems(name, section.steps, section.samples, PROBLEM_SEED)
         except ConfigError as wrong:
             raise run.error(("evaluate", "tasks", index), wrong.what, expected=wrong.expected, fix=wrong.fix) from None
     sources = [name for name, source in built.sources.items() if section.held_out and source.held_out_documents]

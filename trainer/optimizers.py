@@ -3,7 +3,7 @@
 Muon replaces a matrix's momentum by the nearest orthogonal matrix (Jordan et al. 2024), scaled so that its updates are
 as large as AdamW's (Liu et al., arXiv 2502.16982), which trains the ZAYA1 family; AdamW is Loshchilov and Hutter, arXiv
 1711.05101. Costs, beside the gradients, one momentum a matrix weight and two moments elsewhere, and for an m x n matrix
-(m <= n) a step of about 20 m^2 n + 10 m^3 multiplications, run as one batched product per shape.
+(m <= n) a step of 10 m^2 n + 5 m^3 multiplications, run as one batched product per shape.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic import BeforeValidator, Field, model_validator
 
-from ..config import Section, nearest, parse_count
+from ..config import Section, did_you_mean, parse_count
 from ..errors import ConfigError
 
 CONV_KERNEL = (2, 2)
@@ -168,13 +168,12 @@ def resolve(model: str | Mapping[str, Any] | ModelConfig) -> ModelConfig:
     if isinstance(model, str):
         if model in PRESETS:
             return PRESETS[model]
-        close = nearest(model, list(PRESETS))
         raise ConfigError(
             f"there is no model preset {model}",
             where="model",
             seen=model,
             expected="one of " + ", ".join(PRESETS) + ", or a table of sizes",
-            fix=f"did you mean {close}?" if close else "",
+            fix=did_you_mean(model, list(PRESETS)),
         )
     try:
         return ModelConfig.model_validate(dict(model), strict=True)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..config import Loaded, Section, parse_count
+from ..config import Loaded, LocalFolder, Section, parse_count
 from .presets import PRESETS, ModelConfig
 
 Positive = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
@@ -101,8 +101,8 @@ class PhaseConfig(Section):
     """One phase of the shards: its batch, its rates, its RoPE base.
 
     The first phase must give an optimizer; a later one without goes on with the settings and the moments of the phase
-    before. `rope_theta` unset is the phase before's, in the first phase the model's. `steps` stops the phase early, and
-    its schedule then spans these steps.
+    before. `rope_theta` unset is the phase before's, in the first phase the model's (which then has to be that of the
+    checkpoint in `init_from`). `steps` stops the phase early, and its schedule then spans these steps.
     """
 
     phase: str
@@ -148,7 +148,7 @@ class RunConfig(Section):
     """A run file. `threads` is the number of CPU threads, torch's own choice unless given."""
 
     name: str = Field(min_length=1)
-    output: str = Field(min_length=1)
+    output: LocalFolder
     shards: str = Field(min_length=1)
     seed: int = Field(0, ge=0, lt=2**63)
     model: Annotated[ModelConfig, BeforeValidator(_preset)]

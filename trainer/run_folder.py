@@ -30,8 +30,8 @@ def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite
         overwrite: remove a run that is there.
 
     Raises:
-        ConfigError: the folder is there and neither was asked for, is no run's, holds the checkpoint that the run is to
-            start from, or the run that it holds is another one.
+        ConfigError: the folder cannot be made; or it is there and neither was asked for, is no run's, holds what the
+            run needs (its file, the checkpoint that it is to start from, its shards), or holds another run.
     """
     folder = Path(resolved.output)
     if folder.exists() and not folder.is_dir():
@@ -45,9 +45,13 @@ def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite
         storage.remove_tree(folder)
     elif occupied:
         raise run.error(("output",), "the folder is there already", fix="--resume to go on, --overwrite to start anew")
-    folder.mkdir(parents=True, exist_ok=True)
-    with storage.atomic_write(folder / CONFIG) as stream:
-        stream.write(config.dump(resolved).encode())
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with storage.atomic_write(folder / CONFIG) as stream:
+            stream.write(config.dump(resolved).encode())
+    except OSError as error:
+        what = f"the folder cannot be made or written: {error.strerror}"
+        raise run.error(("output",), what, fix="name another folder") from None
     return folder
 
 
@@ -65,8 +69,20 @@ def _check_removable(run: Loaded[RunConfig], resolved: RunConfig, folder: Path) 
         raise run.error(
             ("output",), f"the folder holds no {CONFIG}, so it is not removed", fix="name another folder, or empty it"
         )
-    if resolved.init_from is not None and Path(resolved.init_from).resolve().is_relative_to(folder.resolve()):
-        raise run.error(("init_from",), "lies in the folder that --overwrite would remove", fix="name another output")
+    needed = {"init_from": resolved.init_from, "shards": resolved.shards}
+    for key, path in needed.items():
+        if path is not None and _lies_in(path, folder):
+            raise run.error((key,), "lies in the folder that --overwrite would remove", fix="name another output")
+    if Path(run.document.name).is_file() and _lies_in(run.document.name, folder):
+        raise run.error(
+            ("output",),
+            "is the folder of the run file itself, and --overwrite would remove it",
+            fix="name another folder",
+        )
+
+
+def _lies_in(path: str, folder: Path) -> bool:
+    return Path(path).resolve().is_relative_to(folder.resolve())
 
 
 def _require_same_run(run: Loaded[RunConfig], resolved: RunConfig, path: Path) -> None:

@@ -118,6 +118,8 @@ class Session:
             for batch, started in _timed(read):
                 self._step(batch, started)
                 if self.stopper.signal is not None:
+                    if self.saved is None:  # it came in the evaluation, or behind the last look
+                        self.save()
                     return
 
     def _step(self, batch: Batch, started: float) -> None:
@@ -174,7 +176,10 @@ class Session:
             self.report(replace(self._progress(tokens_per_second), alarm=message))
 
     def _after_step(self, tokens_per_second: float) -> None:
-        """Checkpoint and evaluation where they are due; a signal asks for the one and breaks off the other."""
+        """Checkpoint and evaluation where they are due; a signal asks for the one and breaks off the other.
+
+        A signal that comes later than the look at it here is answered by the loop.
+        """
         step, ended = self.position.step, self._phase_ended()
         self.saved = None
         if ended or step % self.run.checkpoint.every == 0 or self.stopper.signal is not None:
@@ -183,8 +188,6 @@ class Session:
         self.report(replace(self._progress(tokens_per_second, due), checkpoint=self.saved))
         if due:
             self._evaluate()
-        if self.stopper.signal is not None and self.saved is None:
-            self.save()
 
     def _phase_ended(self) -> bool:
         return self.position.phase_step == self.plan.steps

@@ -55,10 +55,18 @@ def train_step(
         name: what an error calls the step.
 
     Raises:
-        RunError: the loss or the gradient is not finite; nothing was changed.
+        RunError: the loss or the gradient is not finite, or the device's memory is full; no weight was changed.
     """
     optimizer.set_lr(scale)
-    loss, counts_LC = forward_backward(model, batch, micro_sequences, bf16)
+    try:
+        loss, counts_LC = forward_backward(model, batch, micro_sequences, bf16)
+    except torch.OutOfMemoryError:
+        raise RunError(
+            "the device has too little memory for a micro-batch",
+            where=name,
+            seen=f"{min(micro_sequences, len(batch))} sequences of {batch.tokens_BT.shape[1]:,} tokens",
+            fix="set a smaller micro_batch_tokens in the phase (--resume accepts another one), or a smaller model",
+        ) from None
     norm = optimizer.clip()
     result = _look(loss, norm, counts_LC, balancer)
     if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):

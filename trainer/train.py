@@ -147,6 +147,7 @@ def prepare(run: Loaded[RunConfig], mixture: Mixture, device: torch.device, init
     init = _initial(run, mixture) if initial and run.value.init_from is not None else None
     if init is not None:
         checkpoint_manifest.require_same_model(init, model)
+        _require_same_theta(run, plans[0], init)
     return Prepared(run.value.model_copy(update={"model": model, "precision": precision}), plans, init)
 
 
@@ -164,6 +165,18 @@ def _initial(run: Loaded[RunConfig], mixture: Mixture) -> Checkpoint:
             fix="build the shards with the checkpoint's tokenizer",
         )
     return init
+
+
+def _require_same_theta(run: Loaded[RunConfig], first: PhasePlan, init: Checkpoint) -> None:
+    """Another RoPE base than the weights were trained with is a decision, so it has to be written."""
+    before = init.contents.model.rope_theta
+    if run.value.phases[0].rope_theta is None and first.rope_theta != before:
+        raise run.error(
+            ("phases", 0, "rope_theta"),
+            f"is not given, and the model's {first.rope_theta:g} is not what the weights in init_from were trained "
+            f"with, {before:g}",
+            fix=f"write rope_theta: {before:g} to keep it, or another base",
+        )
 
 
 def _resumed(path: Path, run: RunConfig, mixture: Mixture) -> Checkpoint:

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from ..errors import ConfigError
+from ..manifest import NAME as MANIFEST
 from ..mixtures import templates
 from ..mixtures.built import Built
 from ..mixtures.templates import Message
@@ -47,7 +48,7 @@ class Trained:
             RunError: a file was cut or altered.
         """
         found = checkpoint.find(path)
-        folder = shards or run_folder.stored(found.path.parent.parent).shards
+        folder = shards or _shards_of(found.path.resolve().parent.parent)
         built = Built.open(folder)
         if built.tokenizer_hash != found.contents.tokenizer:
             raise ConfigError(
@@ -158,3 +159,17 @@ class Trained:
                 generator=torch.Generator().manual_seed(seed),
             )
         return self.tokenizer.decode(replies[0])
+
+
+def _shards_of(run: Path) -> str:
+    """Where a run's record says that its shards are; they may have moved, or the path may be relative to elsewhere."""
+    config = run / run_folder.CONFIG
+    fix = "name the shards that the model was trained on: --shards FOLDER"
+    if not config.exists():
+        raise ConfigError(
+            "the checkpoint lies in no run's folder, so nothing says where its shards are", where=str(config), fix=fix
+        )
+    shards = run_folder.stored(run).shards
+    if not (Path(shards) / MANIFEST).exists():
+        raise ConfigError("the run's shards are not where it found them", where=str(config), seen=shards, fix=fix)
+    return shards

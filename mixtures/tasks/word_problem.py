@@ -95,9 +95,7 @@ def _draw_chain(rng: random.Random, steps: int) -> tuple[int, list[Step]]:
             multiply = not multiply
         if _fits(start, chain):
             return start, chain
-    raise RunError(
-        "no story was found whose numbers stay within 60", where="word_problem", seen=f"{steps} steps"
-    )
+    raise RunError("no story was found whose numbers stay within 60", where="word_problem", seen=f"{steps} steps")
 
 
 def _fits(value: int, chain: Sequence[Step]) -> bool:

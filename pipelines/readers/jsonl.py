@@ -26,10 +26,11 @@ def records(split: Split) -> Iterator[Record]:
         RunError: the compressed stream is damaged or cut short.
     """
     for offset, line in lines(split):
-        if line.isspace():
+        content = without_mark(offset, line)
+        if not content.strip():
             continue
         try:
-            value = orjson.loads(line.removeprefix(BOM_UTF8) if offset == 0 else line)
+            value = orjson.loads(content)
         except orjson.JSONDecodeError as error:
             yield Record(offset, len(line), None, _problem(line, error))
             continue
@@ -64,6 +65,11 @@ def lines(split: Split) -> Iterator[tuple[int, bytes]]:
             where=f"{split.path} after byte {offset:,}",
             fix="replace the file or take it out of the source",
         ) from None
+
+
+def without_mark(offset: int, content: bytes) -> bytes:
+    """The bytes without the byte order mark that some editors put at a file's beginning."""
+    return content.removeprefix(BOM_UTF8) if offset == 0 else content
 
 
 def _to_line_start(stream: BinaryIO, split: Split) -> int:

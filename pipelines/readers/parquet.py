@@ -31,9 +31,9 @@ def records(split: Split) -> Iterator[Record]:
                 size = batch.nbytes // max(batch.num_rows, 1)
                 yield from _rows(batch, position, size)
                 position += batch.num_rows
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise RunError(
-            f"the Parquet file is damaged: {error}",
+            f"the Parquet file is damaged, or made in a way that Arrow cannot read: {error}",
             where=split.path,
             fix="replace the file or take it out of the source",
         ) from None

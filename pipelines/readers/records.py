@@ -6,6 +6,7 @@ record beside the parsing.
 """
 
 import datetime
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -123,7 +124,8 @@ def kind(value: object) -> str:
 
 
 def optional_text(record: dict[str, Any], name: str | None) -> str | None:
-    """A field as text: text as it is, numbers, truth values and dates (ISO 8601) written out, absent or null as None.
+    """A field as text: text as it is, numbers, truth values and dates (ISO 8601) written out; None where it is absent,
+    null, or NaN, which is what some writers of Parquet make of a number that is missing.
 
     Raises:
         Unreadable: the field holds a list or a mapping.
@@ -131,6 +133,8 @@ def optional_text(record: dict[str, Any], name: str | None) -> str | None:
     value = record.get(name) if name is not None else None
     if value is None or isinstance(value, str):
         return value
+    if isinstance(value, float) and math.isnan(value):
+        return None
     if isinstance(value, (int, float)):
         return str(value)
     if isinstance(value, (datetime.date, datetime.time)):  # a datetime is a date

@@ -3,14 +3,13 @@
 A file that is not UTF-8 is one error with the byte it starts at; by lines, only the line is lost.
 """
 
-from codecs import BOM_UTF8
 from collections.abc import Iterator
 from typing import Literal
 
 from ... import storage
 from ...errors import RunError
 from ..inputs import Split
-from .jsonl import lines
+from .jsonl import lines, without_mark
 from .records import Record
 
 
@@ -24,7 +23,7 @@ def records(split: Split, document: Literal["file", "line"]) -> Iterator[Record]
         yield _record(0, _whole(split))
         return
     for offset, line in lines(split):
-        if line.strip():
+        if without_mark(offset, line).strip():
             yield _record(offset, line.rstrip(b"\r\n"))
 
 
@@ -41,7 +40,7 @@ def _whole(split: Split) -> bytes:
 
 
 def _record(offset: int, content: bytes) -> Record:
-    bare = content.removeprefix(BOM_UTF8) if offset == 0 else content
+    bare = without_mark(offset, content)
     try:
         return Record(offset, len(content), {"text": bare.decode("utf-8")})
     except UnicodeDecodeError as error:

@@ -7,9 +7,11 @@ import orjson
 import pytest
 from midtrain import manifest, storage
 from midtrain.errors import ConfigError
+from midtrain.mixtures import schema
 from midtrain.mixtures.built import Built
 from midtrain.pipelines import build as builds
 from midtrain.pipelines import inputs, parts, tokenize_stages
+from midtrain.progress import Progress
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 SPECIAL = ["<|end|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>"]
@@ -178,6 +180,41 @@ def test_other_phases_tokenize_nothing_again(shop):
     result = shop.build(phases=phases[:1], overwrite=True)
     assert result.tasks_run == 0
     assert list(Built.open(shop.root / "shards").phases) == ["first"]
+
+
+def test_the_order_of_weights_is_part_of_the_result(shop):
+    """It decides which of two sources that are due comes first, so a run must not resume on the other order."""
+    shop.build()
+    first, second = shop.mixture()["phases"]
+    turned = {**first, "weights": dict(reversed(first["weights"].items()))}
+    before = batches(Built.open(shop.root / "shards"))
+    with pytest.raises(ConfigError, match="another result"):
+        shop.build(phases=[turned, second])
+    shop.build(phases=[turned, second], overwrite=True)
+    assert batches(Built.open(shop.root / "shards")) != before
+
+
+def test_a_weight_written_at_length_is_the_same_result(shop):
+    shop.build()
+    first, second = shop.mixture()["phases"]
+    weights = {**first["weights"], "web": {"share": 0.7, "loss": "assistant", "max_epochs": 1}}
+    assert shop.build(phases=[{**first, "weights": weights}, second]).tasks_run == 0
+
+
+def test_another_seed_tokenizes_nothing_again_where_nothing_is_held_out(shop):
+    sources = [{key: value for key, value in one.items() if key != "held_out"} for one in shop.mixture()["sources"]]
+    shop.build(sources=sources)
+    before = batches(Built.open(shop.root / "shards"))
+    assert shop.build(sources=sources, seed=2, overwrite=True).tasks_run == 0
+    assert batches(Built.open(shop.root / "shards")) != before
+
+
+def test_a_mixture_that_lies_in_its_output_is_not_replaced_by_its_record(shop):
+    mixture = shop.yaml("mixture.yaml", {**shop.mixture(), "output": str(shop.root)})
+    before = mixture.read_bytes()
+    builds.build(schema.load(mixture), 0, Progress(shown=False))
+    assert mixture.read_bytes() == before
+    assert Built.open(shop.root).phases
 
 
 def test_a_dry_run_writes_nothing(shop, midtrain):

@@ -1,5 +1,6 @@
 """Curation as a whole: one result whatever the processes and cuts, and errors that say what to do."""
 
+import errno
 import gzip
 import resource
 import shutil
@@ -271,10 +272,12 @@ def test_the_limit_is_taken_as_it_is_written(corpus, midtrain, limit, code):
 @pytest.mark.parametrize("place", ["/proc/nowhere/out", "data/a.jsonl/out"])
 def test_an_output_that_cannot_be_made_is_an_error(corpus, midtrain, place):
     output = str(corpus.root / place)
-    said = midtrain("curate", corpus.yaml("recipe.yaml", corpus.recipe(output=output)), "--workers", 0)
-    assert said.code == 2
-    assert "the output folder cannot be made" in said.err
-    assert "Traceback" not in said.err
+    recipe = corpus.yaml("recipe.yaml", corpus.recipe(output=output))
+    for how, what in ((("--workers", 0), "the output folder cannot be made"), (("--dry-run",), "cannot be written")):
+        said = midtrain("curate", recipe, *how)
+        assert said.code == 2
+        assert what in said.err
+        assert "Traceback" not in said.err
 
 
 @pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt(), 130), (typer.Exit(3), 3), (typer.Exit(), 0)])
@@ -285,7 +288,19 @@ def test_what_ends_a_verb_early_is_the_exit_code(corpus, midtrain, monkeypatch, 
     monkeypatch.setattr("midtrain.pipelines.curate.curate", stop)
     said = midtrain("curate", corpus.yaml("recipe.yaml", corpus.recipe()))
     assert said.code == code
-    assert said.err == ("midtrain: interrupted; run the same command again to go on\n" if code == 130 else "")
+    assert said.err == (
+        "midtrain: interrupted; run the same command again to go on (train: with --resume)\n" if code == 130 else ""
+    )
+
+
+def test_what_the_system_refuses_is_an_error_with_its_file(corpus, midtrain, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", "out/manifest.json")
+
+    monkeypatch.setattr("midtrain.pipelines.curate.curate", full)
+    said = midtrain("curate", corpus.yaml("recipe.yaml", corpus.recipe()))
+    assert said.code == 1
+    assert said.err.startswith("midtrain: run error\nout/manifest.json: No space left on device\n  fix: ")
 
 
 def test_the_command_line_answers_misuse_with_its_exit_code(midtrain):

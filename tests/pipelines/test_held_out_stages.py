@@ -2,6 +2,7 @@
 
 import pytest
 import xxhash
+from midtrain.errors import ConfigError
 from midtrain.mixtures.built import Built
 
 
@@ -49,3 +50,12 @@ def test_all_documents_may_be_held_out_of_a_source_that_no_phase_draws_from(cura
     found = held_out_ids(tmp_path / "shards")
     assert found["twins"] == {row["id"] for row in curated_workshop.rows("out") if row["source"] == "twins"}
     assert len(found["worked"]) == len(found["twins"])  # the same problems, so held out here too
+
+
+def test_a_share_that_holds_out_nothing_is_an_error(curated_workshop, tmp_path):
+    sources = curated_workshop.mixture()["sources"]
+    sources[0]["held_out"] = 0.001
+    with pytest.raises(ConfigError, match="nothing would be held out") as wrong:
+        curated_workshop.build(output=str(tmp_path / "shards"), sources=sources)
+    assert wrong.value.where == "source web, held_out"
+    assert "0.001 of " in str(wrong.value.seen)

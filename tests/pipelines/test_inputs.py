@@ -111,10 +111,12 @@ class TestFinding:
         [
             ("data/none.jsonl", "no such file"),
             ("data/*/*.txt", "no such file"),
+            ("data/x.bin", r"r\.yaml:\d+: sources\.0\.path: .*the ending does not say what the file is: .*x\.bin"),
             ("data/a", r"it is a folder: name the files in it, such as .*/data/a/\*\.jsonl"),
         ],
     )
-    def test_a_path_that_names_no_file(self, find, pattern: str, problem: str):
+    def test_a_path_that_names_nothing_to_read(self, corpus: Path, find, pattern: str, problem: str):
+        (corpus / "data" / "x.bin").write_bytes(b"x")
         with pytest.raises(ConfigError, match=problem):
             find(pattern)
 

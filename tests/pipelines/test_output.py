@@ -75,3 +75,16 @@ def test_the_same_manifest_is_not_written_again(output):
     assert (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
     output.publish(Manifest("curate", 1, "f", options={"scores": ["score.x"]}))
     assert Manifest.read(output.folder).options == {"scores": ["score.x"]}
+
+
+def test_the_configuration_is_recorded_and_never_replaces_the_file_that_it_was_read_from(output, tmp_path):
+    output.folder.mkdir(parents=True)
+    own, other = output.folder / "recipe.yaml", tmp_path / "recipe.yaml"
+    own.write_text("name: x  # mine\n")
+    output.record("recipe.yaml", "name: x\n", str(own))
+    assert own.read_text() == "name: x  # mine\n"
+    other.write_text("name: x\n")
+    output.record("recipe.yaml", "name: x\n", str(other))
+    assert own.read_text() == "name: x\n"
+    output.record("new.yaml", "name: x\n", "no file")
+    assert (output.folder / "new.yaml").exists()

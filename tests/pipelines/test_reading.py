@@ -1,10 +1,13 @@
 """A task's splits as batches of documents: order, ids, batch sizes, and what is set aside."""
 
 import gzip
+import os
+from itertools import pairwise
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -100,6 +103,27 @@ def test_a_file_that_went_away_ends_the_run(tmp_path):
     with pytest.raises(RunError, match="cannot be opened") as wrong:
         list(read((split(path), split(tmp_path / "b.jsonl")), WEB))
     assert wrong.value.where == str(tmp_path / "b.jsonl")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["text/github_docs.jsonl.zst", "text/web_small.jsonl.gz"])
+def test_a_real_corpus_read_in_pieces_is_the_whole(name: str):
+    folder = os.environ.get("MIDTRAIN_DATA")
+    if not folder:
+        pytest.skip("MIDTRAIN_DATA names no folder of real corpora")
+    path = Path(folder) / name
+    spec = SourceSpec(name="web", path="*", fields={"id": "id"})
+
+    def seen(*splits: Split) -> list[tuple[str, int]]:
+        batches = [chunk.batch for chunk in read(splits, spec) if not chunk.quarantined]
+        ids = [identity for batch in batches for identity in batch.column("id").to_pylist()]
+        sizes = [size for batch in batches for size in pc.binary_length(batch.column("text")).to_pylist()]
+        return list(zip(ids, sizes, strict=True))
+
+    whole = seen(split(path))
+    assert len(whole) > 20_000
+    cuts = [0, 1, 5_000_001, 60_000_000, 10**9, -1]
+    assert seen(*(split(path, start, stop) for start, stop in pairwise(cuts))) == whole
 
 
 @settings(max_examples=40, deadline=None)

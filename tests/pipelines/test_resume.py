@@ -104,7 +104,9 @@ def test_an_interrupted_run_says_so_and_goes_on(corpus, undisturbed, processes, 
     os.killpg(process.pid, signal.SIGINT)
     said = processes.end(process)
     assert said.code == 130
-    assert said.err.strip().endswith("midtrain: interrupted; run the same command again to go on")
+    assert said.err.strip().endswith(
+        "midtrain: interrupted; run the same command again to go on (train: with --resume)"
+    )
     assert "Traceback" not in said.err
     assert processes.left() == []
     check_resumed(corpus, processes, undisturbed)

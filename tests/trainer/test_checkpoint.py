@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import resource
 from pathlib import Path
 
 import orjson
@@ -178,6 +179,29 @@ def test_a_save_that_fails_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint_manifest, "write", full)
     with pytest.raises(OSError, match="no space"):
         checkpoint.save(tmp_path, tensors(), contents(3), keep=2)
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_a_file_that_the_system_refuses_ends_with_its_reason(tmp_path):
+    checkpoint.save(tmp_path, tensors(), contents(1), keep=3)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))  # stands for a full disk
+    try:
+        with pytest.raises(RunError, match="the checkpoint cannot be written") as wrong:
+            checkpoint.save(tmp_path, tensors(), contents(2), keep=3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "--resume" in wrong.value.fix
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
+
+
+def test_ctrl_c_within_a_save_is_ctrl_c(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint.FileSystemWriter, "write_data", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, tensors(), contents(1), keep=3)
     assert list((tmp_path / "checkpoints").iterdir()) == []
 
 

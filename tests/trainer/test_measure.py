@@ -139,6 +139,12 @@ def test_a_run_that_asks_for_none_gets_none(built):
 def test_what_cannot_be_measured_is_named_before_the_run(built):
     with pytest.raises(ConfigError, match=r"evaluate\.tasks\.0: [^$]*did you mean modular_chain"):
         make(built, "evaluate.tasks=[modular_chian]")
+    for setting, problem in (
+        ("steps=[65]", "has no problems of this many steps"),
+        ("samples=1M", "has too few problems"),
+    ):
+        with pytest.raises(ConfigError, match=rf"evaluate\.tasks\.0: modular_chain {problem}"):
+            make(built, f"evaluate.{setting}")
     built.sources.pop("web")
     with pytest.raises(ConfigError, match=r"run\.yaml:\d+: evaluate: there is nothing to measure"):
         make(built, "evaluate.tasks=[]")

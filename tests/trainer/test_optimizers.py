@@ -11,6 +11,7 @@ from midtrain.trainer.model import MoEModel
 from midtrain.trainer.optimizers import Optimizer, groups, matrices, orthogonalize
 from midtrain.trainer.presets import ModelConfig
 from midtrain.trainer.run import OptimizerConfig
+from torch.utils.flop_counter import FlopCounterMode
 
 SIZES = ModelConfig(
     vocab_size=64,
@@ -54,6 +55,14 @@ def test_orthogonalized_is_near_the_svd_reference(count, rows, columns, size, se
     assert (spectrum - torch.diag_embed(diagonal)).abs().max() < 2e-3
     assert ((diagonal > 0.6) & (diagonal < 1.3))[well_conditioned].all()
     assert diagonal.max() < 1.3
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(8, 20), (20, 8), (12, 12)])
+def test_a_step_costs_what_the_module_says(rows, columns):
+    with FlopCounterMode(display=False) as counted:
+        orthogonalize(torch.randn(3, rows, columns))
+    m, n = sorted((rows, columns))
+    assert counted.get_total_flops() == 3 * 2 * (10 * m**2 * n + 5 * m**3)  # a multiplication and an addition each
 
 
 def test_a_stack_equals_its_matrices_one_by_one():

@@ -1,5 +1,7 @@
 """The folder of a run: never overwritten unasked, gone on with only by the same run."""
 
+from dataclasses import replace
+
 import pytest
 from midtrain.config import Loaded, validate
 from midtrain.errors import ConfigError
@@ -117,3 +119,29 @@ def test_resuming_sweeps_what_a_kill_left(run):
     leftover.mkdir(parents=True)
     open_folder(run(), resume=True)
     assert not leftover.exists()
+
+
+@pytest.mark.parametrize(("key", "below"), [("shards", "shards"), ("output", "config.yaml")])
+def test_what_the_run_needs_is_not_removed(run, key, below):
+    folder = open_folder(run())
+    needed = folder / below
+    needed.touch()
+    settings = [f"shards={needed}"] if key == "shards" else []
+    again = run(*settings)
+    if key == "output":  # the run file itself, as in a project's own folder
+        again = Loaded(again.value, replace(again.document, name=str(needed)))
+    with pytest.raises(ConfigError, match=f"{key}: .*--overwrite would remove"):
+        open_folder(again, overwrite=True)
+    assert needed.exists()
+
+
+@pytest.mark.parametrize("place", ["/proc/nowhere/run", "{tmp}/file/run"])
+def test_a_folder_that_cannot_be_made_is_named(run, tmp_path, place):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="output: the folder cannot be made or written"):
+        open_folder(run(f"output={place.format(tmp=tmp_path)}"))
+
+
+def test_an_output_is_no_remote_address(run):
+    with pytest.raises(ConfigError, match="not a remote address"):
+        run("output=s3://bucket/run")

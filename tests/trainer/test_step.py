@@ -121,3 +121,15 @@ def test_a_dead_expert_is_named(model, batch):
     assert results[-1].dead == ((0, 1), (0, 2), (1, 1), (1, 2))
     assert not any(result.dead for result in results[:-1])
     assert results[-1].max_expert_share == 1.0
+
+
+def test_too_little_memory_names_the_micro_batch(model, batch, monkeypatch):
+    def full(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.layers[1], "forward", full)
+    optimizer, balancer = Optimizer(model, MUON), Balancer(model, 1e-3)
+    with pytest.raises(RunError, match="too little memory for a micro-batch") as wrong:
+        train_step(model, optimizer, balancer, batch, micro_sequences=4, scale=1.0, bf16=False, name="step 7")
+    assert (wrong.value.where, wrong.value.seen) == ("step 7", "4 sequences of 32 tokens")
+    assert "micro_batch_tokens" in wrong.value.fix

@@ -17,6 +17,7 @@ from midtrain.trainer import checkpoint
 from midtrain.trainer.metrics import rows
 from midtrain.trainer.run import RunConfig
 from midtrain.trainer.run_folder import stored
+from midtrain.trainer.session import Session
 from midtrain.trainer.train import train
 from midtrain.yaml_document import override, parse
 
@@ -269,9 +270,37 @@ def test_from_the_weights_of_another_run(undisturbed, tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), loaded.parameters(), strict=True))
     contents = checkpoint.find(tmp_path / "run").contents
     assert (contents.position.step, contents.position.phase_index) == (6, 0)
-    newest = go(read(tmp_path / "newest", midtrain, f"init_from={undisturbed}"))
+    newest = go(read(tmp_path / "newest", midtrain, f"init_from={undisturbed}", "phases.0.rope_theta=1e6"))
     trained = final_weights(undisturbed)
     assert torch.equal(checkpoint.load_model(checkpoint.find(newest.folder)).norm.weight, trained["norm.weight"])
+
+
+def test_another_rope_base_than_that_of_the_weights_has_to_be_written(undisturbed, tmp_path):
+    whole = f"init_from={undisturbed}"
+    with pytest.raises(ConfigError, match=r"phases\.0\.rope_theta: .*10000 is not what .* with, 1e\+06") as wrong:
+        go(read(tmp_path / "run", whole, "phases.0.rope_theta=null"))
+    assert "write rope_theta: 1e+06" in wrong.value.fix
+    assert not (tmp_path / "run").exists()
+    one = "phases=[{phase: pretrain, batch_tokens: 64, optimizer: {name: muon, lr: 0.01}, schedule: {name: constant}}]"
+    for name, settings in (("given", (one, "phases.0.rope_theta=1e5")), ("model", (one, "model.rope_theta=1e6"))):
+        go(read(tmp_path / name, whole, *settings))
+    assert checkpoint.find(tmp_path / "given").contents.model.rope_theta == 1e5
+    assert checkpoint.find(tmp_path / "model").contents.model.rope_theta == 1e6
+
+
+def test_a_signal_at_the_last_moment_of_a_step_still_leaves_a_checkpoint(tmp_path, monkeypatch):
+    """It comes behind all that the step does about signals: the loop itself must not return without a checkpoint."""
+    after_step = Session._after_step
+
+    def then_a_signal(session, tokens_per_second):
+        after_step(session, tokens_per_second)
+        if session.position.step == 4:
+            session.stopper.signal = signal.SIGTERM
+
+    monkeypatch.setattr(Session, "_after_step", then_a_signal)
+    result = go(read(tmp_path / "run"))
+    assert (result.step, result.exit_code) == (4, 143)
+    assert checkpoint.find(tmp_path / "run").contents.position.step == 4
 
 
 def test_a_resumed_run_needs_the_checkpoint_that_it_began_from_no_more(undisturbed, tmp_path):

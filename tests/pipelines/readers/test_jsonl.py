@@ -120,6 +120,8 @@ def test_a_byte_order_mark_is_no_part_of_the_first_record(reading):
     documents, aside = reading("a.jsonl", content)
     assert [document["id"] for document in documents] == ["1"]
     assert len(aside) == 1
+    documents, aside = reading("b.jsonl", b'\xef\xbb\xbf\r\n{"text": "x", "id": "1"}\n')
+    assert ([document["id"] for document in documents], aside) == (["1"], [])
 
 
 def test_only_line_feeds_end_a_line(reading):

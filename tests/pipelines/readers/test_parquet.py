@@ -31,6 +31,17 @@ def test_rows_become_documents_with_their_columns(reading):
     assert [orjson.loads(document["metadata"]) for document in documents] == [{"score": 0.5}, {"score": None}]
 
 
+def test_a_number_that_is_not_one_is_missing(reading):
+    """pandas makes NaN of a missing number: it is no id that all such documents share, and no answer."""
+    nan = float("nan")
+    documents, aside = reading(
+        "a.parquet", written(pa.table({"text": ["a", "b"], "id": [nan, nan], "url": [nan, 1.5]}))
+    )
+    assert aside == []
+    assert len({document["id"] for document in documents} - {"nan"}) == 2
+    assert [document["url"] for document in documents] == [None, "1.5"]
+
+
 def test_splits_are_row_groups_and_positions_row_numbers(tmp_path):
     table = pa.table({"text": [f"{i}" for i in range(2500)]})
     path = tmp_path / "a.parquet"
@@ -125,3 +136,17 @@ def test_a_file_cut_short_ends_the_run(tmp_path):
     path.write_bytes(written(pa.table({"text": ["x"] * 100}))[:-20])
     with pytest.raises(RunError, match="Parquet file is damaged"):
         list(parquet.records(Split("s", str(path), "a.parquet", 0, -1)))
+
+
+def test_what_arrow_has_not_learned_to_read_ends_the_run_with_its_reason(tmp_path, monkeypatch):
+    """As with turns of more than 2 GiB in one row group, which would take as much to write here."""
+
+    def unable(*arguments: object, **options: object) -> None:
+        raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array outputs")
+
+    path = tmp_path / "a.parquet"
+    path.write_bytes(written(pa.table({"text": ["x"]})))
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", unable)
+    with pytest.raises(RunError, match="Arrow cannot read: Nested data conversions") as wrong:
+        list(parquet.records(Split("s", str(path), "a.parquet", 0, -1)))
+    assert wrong.value.where == str(path)

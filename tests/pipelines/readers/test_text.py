@@ -38,6 +38,8 @@ def test_a_byte_order_mark_is_no_text(reading):
     assert reading("a.txt", b"\xef\xbb\xbfx")[0][0]["text"] == "x"
     documents, _ = reading("a.txt", b"\xef\xbb\xbfx\ny", document="line")
     assert [document["text"] for document in documents] == ["x", "y"]
+    documents, _ = reading("a.txt", b"\xef\xbb\xbf\n\nx", document="line")
+    assert [document["text"] for document in documents] == ["x"]
     assert reading("a.txt", b"\xef\xbb\xbfcaf\xe9")[1] == [("a.txt, byte 0", "not UTF-8 at byte 6")]
 
 

