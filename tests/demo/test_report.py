@@ -5,11 +5,10 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 
-import orjson
 import pytest
 from midtrain.demo import report
 from midtrain.demo.claims import check
-from midtrain.demo.results import Results, losses
+from midtrain.demo.results import Results
 
 Make = Callable[..., Results]
 
@@ -76,9 +75,8 @@ def test_the_page_says_whether_the_claims_hold(results: Make, tmp_path: Path) ->
     assert failed.count('<td class="yes">yes</td>') == 10
 
 
-def test_solved_problems_are_the_first_that_are_right_families_in_turn(results: Make, tmp_path: Path) -> None:
-    statements = ["modular_chain 1 + 1 =", "word_problem 1 + 1 =", "modular_chain 2 + 1 ="]
-    assert [one["statement"] for one in results().solved] == statements
+def test_solved_problems_stand_in_their_order(results: Make, tmp_path: Path) -> None:
+    statements = [one["statement"] for one in results().solved]
     page = page_of(tmp_path, results())
     assert page.count("<pre>") == 3
     places = [page.index(statement) for statement in statements]
@@ -107,15 +105,3 @@ def test_a_flat_or_single_point_is_drawn(results: Make, tmp_path: Path, curve: l
     page = page_of(tmp_path, results(curves={"pretrain": curve}))
     assert "nan" not in page.split("<svg")[1].split("</svg>")[0]
     assert 'points="0.0,120.0' in page
-
-
-def test_losses_are_smoothed_from_the_steps_of_a_run(tmp_path: Path) -> None:
-    rows = [
-        {"kind": "step", "step": 1, "loss": 8.0},
-        {"kind": "evaluation", "step": 1, "held_out.text.loss": 1.0},
-        {"kind": "step", "step": 2, "loss": 6.0},
-        {"kind": "alarm", "step": 2, "message": "…"},
-        {"kind": "step", "step": 3, "loss": 6.0},
-    ]
-    (tmp_path / "metrics.jsonl").write_bytes(b"".join(orjson.dumps(row) + b"\n" for row in rows))
-    assert losses(tmp_path) == [(1, 8.0), (2, pytest.approx(7.8)), (3, pytest.approx(7.62))]

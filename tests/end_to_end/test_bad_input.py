@@ -117,7 +117,7 @@ CASES = [
     # Curate: inputs and outputs.
     Case(
         "a compressed file cut short",
-        lambda folder: (folder / "data/a.jsonl.gz").write_bytes(gzip.compress(b'{"text": "word"}\n' * 9)[:-9]) and None,
+        put("data/a.jsonl.gz", gzip.compress(b'{"text": "word"}\n' * 9)[:-9]),
         f"curate recipe.yaml --workers 0 {NEW} --set sources.0.path=data/a.jsonl.gz",
         1,
         ("data/a.jsonl.gz", "damaged or cut short"),
