@@ -6,6 +6,7 @@ C (isal for gzip, about three times zlib; Arrow's zstandard, which tells a strea
 """
 
 import contextlib
+import fcntl
 import glob
 import os
 import shutil
@@ -19,6 +20,7 @@ from typing import IO, Any, BinaryIO, cast
 from .errors import ConfigError, RunError
 
 COMPRESSIONS = (".gz", ".zst")
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -190,6 +192,24 @@ def remove_tree(path: str | Path) -> None:
             filesystem.rm(inside, recursive=True)
         return
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a local folder for the block; the system takes the lock back however the process ends.
+
+    Raises:
+        RunError: another run is at work in it.
+        OSError: the folder is not there or must not be written.
+    """
+    with open(folder / LOCK, "ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                "another run is at work in the output folder", where=str(folder), fix="wait until it ends"
+            ) from None
+        yield
 
 
 def sweep_temporary(folder: str | Path) -> None:

@@ -5,16 +5,14 @@ folder, which the system takes back when the process ends however it ends. Costs
 """
 
 import contextlib
-import fcntl
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from .. import storage
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError
 from ..manifest import NAME, Manifest
 
-LOCK = ".lock"
 FOLDERS = ("stages", "tokens", "packs", "order")  # all that stages and plans write below an output
 HALF_WRITTEN = ".*.json." + "[0-9a-f]" * 12 + ".tmp"  # beside them: of manifest, table and inputs
 
@@ -42,18 +40,12 @@ class Output:
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context(open(self.folder / LOCK, "ab"))
+                stack.enter_context(storage.locked(self.folder))
             except OSError as error:
                 raise ConfigError(
                     f"the output folder cannot be made: {error.strerror}",
                     where=str(self.folder),
                     fix="choose another output",
-                ) from None
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise RunError(
-                    "another run is at work in the output folder", where=str(self.folder), fix="wait until it ends"
                 ) from None
             self._sweep()
             yield
