@@ -20,6 +20,7 @@ from ..mixtures.schema import MixtureSpec
 from ..mixtures.shards import Shards
 from ..progress import Events, Progress
 from .curated import Selection, select
+from .executor import Executor
 from .held_out_stages import HeldOut, HeldOutKeys
 from .output import Output
 from .runner import Runner
@@ -74,13 +75,20 @@ def stages_of(loaded: Loaded[MixtureSpec]) -> Stages:
     return Stages(tokenizer, shards)
 
 
-def build(loaded: Loaded[MixtureSpec], workers: int, progress: Progress, overwrite: bool = False) -> BuildResult:
+def build(
+    loaded: Loaded[MixtureSpec],
+    workers: int,
+    progress: Progress,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+) -> BuildResult:
     """Builds a mixture.
 
     Args:
         loaded: the mixture.
         workers: 0 runs in this process, N in N local processes.
         progress: what the person sees.
+        executor: carries the tasks elsewhere than `workers` says.
         overwrite: whether the result of another mixture in the same folder may be replaced.
 
     Raises:
@@ -90,7 +98,7 @@ def build(loaded: Loaded[MixtureSpec], workers: int, progress: Progress, overwri
     spec = loaded.value
     root = Path(spec.output)
     output = Output(root, "build")
-    with output.opened(), Runner(workers, Events(root / "events.jsonl"), progress) as runner:
+    with output.opened(), Runner(workers, Events(root / "events.jsonl"), progress, executor) as runner:
         stages = stages_of(loaded)
         fingerprint = _fingerprint(spec, stages)
         output.claim(fingerprint, overwrite)

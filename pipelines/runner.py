@@ -1,32 +1,26 @@
-"""Runs stages: what is done is left alone, the rest is spread over processes, a bounded number of tasks at a time.
+"""Runs stages: what is done is left alone, the rest is carried to processes, a bounded number of tasks at a time.
 
 The runner knows nothing of documents; it asks a stage for its tasks, and a task's marker on disk is the only proof
-that it ran, so that a killed run goes on where it stopped. In process it costs nothing; local processes come from a
-fork server that has imported the stages once (about 1 s, while the driver plans).
+that it ran, so that a killed run goes on where it stopped. A task whose process is lost runs again, a bounded number of
+times counted here; one that always kills its process is narrowed down to the document that does it.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
 from types import TracebackType
 
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest
 from ..progress import Events, Progress
+from .executor import Executor, InProcess, Job, LocalProcesses, Outcome, default_workers
 from .stage import Stage, TaskResult
 
-IN_FLIGHT_PER_WORKER = 2  # one runs, one waits: the driver never holds more than this
+__all__ = ["Runner", "default_workers"]
 
-
-def default_workers() -> int:
-    """The number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LOSSES = 3  # times that a task's process may be lost before the task is taken for its cause
+MOST_POISONED = 10  # documents of one task that are narrowed down before the task is given up
+LOOK_EVERY = 1.0  # seconds
 
 
 class Runner:
@@ -36,32 +30,22 @@ class Runner:
         workers: 0 runs tasks in this process; N runs them in N local processes.
         events: where every task's start and end is recorded.
         progress: what the person sees.
+        executor: carries the tasks elsewhere than `workers` says.
     """
 
-    def __init__(self, workers: int, events: Events, progress: Progress) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, events: Events, progress: Progress, executor: Executor | None = None) -> None:
+        self.executor: Executor = executor or (LocalProcesses(workers) if workers > 0 else InProcess())
         self.events = events
         self.progress = progress
         self.tasks_run = 0
-        self._pool: ProcessPoolExecutor | None = None
-        self._leash: tuple[Connection, Connection] | None = None
 
     def __enter__(self) -> "Runner":
-        if self.workers > 0:
-            start_fork_server()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is None or self._leash is None:
-            return
-        held, let_go = self._leash
-        if kind is not None:
-            let_go.close()  # what the workers are doing is of no use any more
-        self._pool.shutdown(cancel_futures=True)
-        held.close()
-        let_go.close()
+        self.executor.close(failed=kind is not None)
 
     def ensure(self, stage: Stage) -> Manifest:
         """The manifest of a stage, after running whatever of it and of its parents is not done yet.
@@ -104,95 +88,63 @@ class Runner:
         return manifest
 
     def _execute(self, stage: Stage, todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
-        if self.workers == 0 or not todo:
-            for task in todo:
-                self._started(stage, task)
-                yield task, run_task(stage, task)
-            return
-        pool = self._pool or self._new_pool()
-        waiting = list(reversed(todo))
-        running: dict[Future[TaskResult], int] = {}
-        while waiting or running:
-            while waiting and len(running) < self.workers * IN_FLIGHT_PER_WORKER:
-                task = waiting.pop()
-                self._started(stage, task)
-                running[_submit(pool, stage, task)] = task
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                task = running.pop(future)
-                yield task, _result(future, stage, task)
+        """Runs tasks; those lost together with others run again alone, so that the one to blame is known."""
+        waiting, suspects = deque(todo), deque[int]()
+        losses: Counter[int] = Counter()
+        poisoned: Counter[int] = Counter()
+        running = 0
+        while waiting or suspects or running:
+            if suspects and not running:
+                running += self._submit(stage, suspects.popleft())
+            while waiting and not suspects and running < self.executor.capacity:
+                running += self._submit(stage, waiting.popleft())
+            for outcome in self.executor.wait(LOOK_EVERY):
+                running -= 1
+                task = outcome.job.task
+                if outcome.result is not None:
+                    yield task, outcome.result
+                    continue
+                self._say(stage, outcome)
+                losses[task] += outcome.alone
+                suspects.append(task)
+                if losses[task] >= LOSSES and not running:
+                    poisoned[task] += 1
+                    self._narrow(stage, task, outcome.lost, poisoned[task])
+                    losses[task] = 0
 
-    def _started(self, stage: Stage, task: int) -> None:
+    def _submit(self, stage: Stage, task: int) -> int:
         self.events.write("task_started", {"stage": stage.name, "folder": stage.folder.name, "task": task})
+        self.executor.submit(Job(stage, task))
+        return 1
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("forkserver")
-        self._leash = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(
-            self.workers, mp_context=context, initializer=begin_worker, initargs=(self._leash[0],)
-        )
-        return self._pool
+    def _say(self, stage: Stage, outcome: Outcome) -> None:
+        fields = {"stage": stage.name, "folder": stage.folder.name, "task": outcome.job.task, "why": outcome.lost}
+        self.events.write("task_lost", fields)
+        self.progress.say(f"{stage.name}, task {outcome.job.task}: {outcome.lost}; it runs again")
 
+    def _narrow(self, stage: Stage, task: int, why: str, turn: int) -> None:
+        """Finds the document that kills its process, and has the stage set it aside.
 
-def start_fork_server() -> None:
-    """Starts the process that workers are forked from, early, so that its imports overlap with planning.
+        Raises:
+            RunError: no single document does it, or too many do.
+        """
+        count = self._probe(stage, task, 0, 0)
+        if turn > MOST_POISONED or count is None or self._probe(stage, task, 0, count) is not None:
+            raise RunError(
+                f"{stage.name}, task {task}: {why}, {LOSSES} times over, and no single document is the cause",
+                where=str(stage.folder),
+                fix="run again with fewer workers if memory is short: finished tasks are kept",
+            )
+        low, high = 0, count
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._probe(stage, task, low, middle) is None else (middle, high)
+        self.events.write("document_poisoned", {"stage": stage.name, "task": task, "document": low, "why": why})
+        stage.poison(task, low, why)
 
-    It has no threads when it forks, which a fork of the driver (Arrow's pools, the live table) could not promise.
-    """
-    from multiprocessing import forkserver
-
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["midtrain.pipelines.preload"])
-    forkserver.ensure_running()
-
-
-def begin_worker(leash: Connection) -> None:
-    """Ties a worker to its driver: it ends when the driver's end of the pipe is closed, by whatever death.
-
-    Ctrl-C reaches the whole process group; the driver alone answers it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
-
-
-def _end_with(leash: Connection) -> None:
-    leash.poll(None)  # nothing is ever sent: it returns when the other end is closed
-    os._exit(1)
-
-
-def run_task(stage: Stage, task: int) -> TaskResult:
-    """Runs one task and leaves its marker; in whatever process the runner chose.
-
-    Raises:
-        RunError: the system refused a file: the disk is full, or a folder must not be written.
-    """
-    try:
-        result = stage.run(task)
-        stage.write_marker(task, result)
-    except OSError as error:
-        raise RunError(
-            f"{stage.name}, task {task}: {error.strerror or error}",
-            where=str(error.filename or stage.folder),
-            fix="make room or give access, and run again: finished tasks are kept",
-        ) from error
-    return result
-
-
-def _submit(pool: ProcessPoolExecutor, stage: Stage, task: int) -> "Future[TaskResult]":
-    try:
-        return pool.submit(run_task, stage, task)
-    except BrokenProcessPool:
-        raise _died(stage, task) from None
-
-
-def _result(future: "Future[TaskResult]", stage: Stage, task: int) -> TaskResult:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise _died(stage, task) from None
-
-
-def _died(stage: Stage, task: int) -> RunError:
-    return RunError(
-        "a worker process died (killed by the system, out of memory, or a crash in native code)",
-        where=f"{stage.name}, task {task} or one beside it",
-        fix="run again: finished tasks are kept; --workers 1 needs the least memory",
-    )
+    def _probe(self, stage: Stage, task: int, start: int, stop: int) -> int | None:
+        """The documents of the task where the probe survived, None where its process was lost."""
+        self.executor.submit(Job(stage, task, start, stop))
+        while True:
+            for outcome in self.executor.wait(LOOK_EVERY):
+                return None if outcome.result is None else int(outcome.result.counts["documents"])

@@ -44,6 +44,7 @@ class Stage(ABC):
 
     root: Path
     version: ClassVar[int] = 1
+    num_cpus: ClassVar[float] = 1.0  # that one task keeps busy
     scratch: ClassVar[bool] = False  # nothing but later stages reads it: removed when the whole run is complete
 
     @property
@@ -67,6 +68,32 @@ class Stage(ABC):
     @abstractmethod
     def run(self, task: int) -> TaskResult:
         """Does one task: writes its files below `folder` (atomically) and returns them with its counts."""
+
+    def probe(self, task: int, start: int, stop: int) -> int:
+        """Does to a task's documents from `start` to `stop` what `run` would, and leaves nothing behind.
+
+        Returns:
+            The number of the task's documents.
+
+        Raises:
+            RunError: tasks of this stage cannot be divided.
+        """
+        raise RunError(
+            f"{self.name}, task {task}: its process died again and again, and its work cannot be divided",
+            where=str(self.folder),
+            fix="run again with fewer workers if memory is short: finished tasks are kept",
+        )
+
+    def poison(self, task: int, document: int, why: str) -> None:
+        """Notes that a document of a task kills its process: `run` sets it aside from now on."""
+        known = self.poisoned(task)
+        with storage.atomic_write(self.folder / MARKERS / f"{task:05d}.poison") as stream:
+            stream.write(orjson.dumps({**{str(key): value for key, value in known.items()}, str(document): why}))
+
+    def poisoned(self, task: int) -> dict[int, str]:
+        """The documents of a task that kill their process, each with what was seen."""
+        path = self.folder / MARKERS / f"{task:05d}.poison"
+        return {int(key): why for key, why in orjson.loads(path.read_bytes()).items()} if path.exists() else {}
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """Called with the summed counts and all files before the manifest is written, and when a later run finds it.
