@@ -9,13 +9,14 @@ import contextlib
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import ConfigError, MidtrainError, RunError
-from .executor import IN_FLIGHT_PER_WORKER, Job, Outcome, default_workers, run_job
-from .stage import TaskResult
+from ..errors import ConfigError, RunError
+from .executor import IN_FLIGHT_PER_WORKER, WITH_THE_JOB, Job, Outcome, default_workers, pack, run_job, unpack
+from .stage import Stage, TaskResult
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = ("*.py", "*.yaml", "*.jinja", "py.typed")
@@ -27,27 +28,43 @@ SETTINGS = {
     "RAY_health_check_period_ms": "5000",
     "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "3",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody unless the user asks for it
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, without its warning
 }
+OBJECT_STORE = 128 << 20  # bytes, of a cluster started here: all that goes through it is a stage and small results
+LOOK_FOR_NODES_EVERY = 10.0  # seconds
+SHORT_TEMPORARY = "/tmp"  # noqa: S108 - the sockets below it have paths of at most 107 bytes
 
 
 class RayCluster:
     """Carries jobs to a Ray cluster. Make one with `connect`."""
 
-    def __init__(self, ray: Any, workers: int) -> None:
+    apart = True
+
+    def __init__(self, ray: Any, workers: int | None) -> None:
         self._ray = ray
         self._workers = workers
         self._jobs: dict[Any, Job] = {}
         self._remote = ray.remote(max_retries=0)(_carried)
+        self._packed: tuple[Stage, str, Any] | None = None
+        self._cpus = 0.0
+        self._looked = 0.0
 
     @property
     def capacity(self) -> int:
-        """Two jobs a CPU of the cluster."""
-        return self._workers * IN_FLIGHT_PER_WORKER
+        """Two jobs a CPU of the cluster, whose nodes come and go; or as many as were asked for."""
+        if self._workers is not None:
+            return self._workers
+        if not self._cpus or time.monotonic() - self._looked > LOOK_FOR_NODES_EVERY:
+            self._cpus = self._ray.cluster_resources().get("CPU", 0.0)
+            self._looked = time.monotonic()
+        return max(int(self._cpus), 1) * IN_FLIGHT_PER_WORKER
 
     def submit(self, job: Job) -> None:
         """Hands the job to the scheduler, with what its stage says that it needs."""
         carried = self._remote.options(num_cpus=job.stage.num_cpus, name=f"{job.stage.name} {job.task}")
-        self._jobs[carried.remote(job)] = job
+        key, stage = self._parcel(job.stage)
+        self._jobs[carried.remote(key, stage, job.task, job.start, job.stop)] = job
 
     def wait(self, seconds: float) -> list[Outcome]:
         """What has ended, after at most so many seconds; a lost worker is an outcome, our own errors are raised."""
@@ -58,7 +75,15 @@ class RayCluster:
         """Leaves the cluster; what still runs is ended."""
         for reference in self._jobs:
             self._ray.cancel(reference, force=True)
+        self._jobs = {}
         self._ray.shutdown()
+
+    def _parcel(self, stage: Stage) -> tuple[str, Any]:
+        """A stage's key, and its bytes or, in a list so that Ray does not fetch it for every task, where they are."""
+        if self._packed is None or self._packed[0] is not stage:
+            key, data = pack(stage)
+            self._packed = (stage, key, data if len(data) <= WITH_THE_JOB else [self._ray.put(data)])
+        return self._packed[1:]
 
     def _outcome(self, reference: Any) -> Outcome:
         job = self._jobs.pop(reference)
@@ -67,16 +92,17 @@ class RayCluster:
             result: TaskResult = self._ray.get(reference)
             return Outcome(job, result)
         except errors.RayTaskError as failed:
-            if isinstance(failed.cause, MidtrainError):
-                raise failed.cause from None
+            raise failed.cause from None  # the job's own error, as it comes from local processes
+        except errors.RuntimeEnvSetupError as failed:
             raise RunError(
-                f"{job.stage.name}, task {job.task}: {failed.cause}",
+                f"{job.stage.name}: a worker could not be set up: {_first_line(failed)}",
                 where=str(job.stage.folder),
-                fix="please report it",
-            ) from failed
+                fix="see the runtime_env logs of the node",
+            ) from None
         except errors.RayError as lost:
-            why = str(lost).strip().splitlines()
-            return Outcome(job, None, f"its worker was lost: {type(lost).__name__}: {why[0] if why else ''}")
+            by_node = isinstance(lost, errors.NodeDiedError | errors.LocalRayletDiedError | errors.ObjectLostError)
+            why = f"its worker was lost: {type(lost).__name__}: {_first_line(lost)}"
+            return Outcome(job, None, why, blamed=not by_node)
 
 
 @contextlib.contextmanager
@@ -86,7 +112,7 @@ def connect(address: str, workers: int | None) -> Iterator[RayCluster]:
     Args:
         address: `local` starts Ray on this machine, `auto` finds the cluster that this machine belongs to, else the
             address of a cluster (`HOST:6379`, or `ray://HOST:10001` from outside).
-        workers: how many jobs run at a time; by default one a CPU of the cluster.
+        workers: how many jobs are under way at a time; by default two a CPU of the cluster, one of them waiting.
 
     Raises:
         ConfigError: Ray is not installed, or no cluster answers.
@@ -97,10 +123,14 @@ def connect(address: str, workers: int | None) -> Iterator[RayCluster]:
         import ray
     except ImportError:
         raise ConfigError("--ray needs the package ray, which is not installed", fix="pip install ray") from None
-    with tempfile.TemporaryDirectory(prefix="midtrain-") as staging:
-        _start(ray, address, workers, Path(staging))
-        cpus = int(ray.cluster_resources().get("CPU", 1))
-        cluster = RayCluster(ray, workers or cpus)
+    parent = SHORT_TEMPORARY if Path(SHORT_TEMPORARY).is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="midtrain-", dir=parent, ignore_cleanup_errors=True) as staging:
+        if address == "local":
+            _start(ray, workers or default_workers(), staging)
+            cluster = RayCluster(ray, None)
+        else:
+            _join(ray, address, Path(staging))
+            cluster = RayCluster(ray, workers)
         try:
             yield cluster
         finally:
@@ -108,18 +138,31 @@ def connect(address: str, workers: int | None) -> Iterator[RayCluster]:
                 cluster.close(failed=True)
 
 
-def _start(ray: Any, address: str, workers: int | None, staging: Path) -> None:
-    quiet = {"logging_level": "ERROR", "log_to_driver": False}
-    if address == "local":
-        ray.init(address="local", num_cpus=workers or default_workers(), include_dashboard=False, **quiet)
-        return
-    environment = {"py_modules": [str(_staged(staging))], "env_vars": {"NUMBA_CACHE_DIR": "/tmp/midtrain-numba"}}  # noqa: S108
+def _start(ray: Any, cpus: int, temporary: str) -> None:
+    """Starts a cluster of this machine that ends with this process."""
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        object_store_memory=OBJECT_STORE,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        _temp_dir=temporary,
+    )
+
+
+def _join(ray: Any, address: str, staging: Path) -> None:
+    """Joins a cluster, whose workers need no install of the package: they get the driver's."""
     try:
-        ray.init(address=address, runtime_env=environment, **quiet)
+        ray.init(
+            address=address,
+            runtime_env={"py_modules": [str(_staged(staging))]},
+            logging_level="ERROR",
+            log_to_driver=False,
+        )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        text = str(error).strip().splitlines()
         raise ConfigError(
-            f"no Ray cluster answers: {text[0] if text else type(error).__name__}",
+            f"no Ray cluster answers: {_first_line(error)}",
             where=f"--ray {address}",
             fix="start one with `ray start --head`, or give the head's address; where it demands a token, set "
             "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
@@ -139,6 +182,20 @@ def _staged(staging: Path) -> Path:
     return target
 
 
-def _carried(job: Job) -> TaskResult:
+def _carried(key: str, stage: bytes | list[Any], task: int, start: int, stop: int) -> TaskResult:
     """What a worker of the cluster runs."""
-    return run_job(job)
+    return run_job(Job(unpack(key, lambda: _fetched(stage)), task, start, stop))
+
+
+def _fetched(stage: bytes | list[Any]) -> bytes:
+    if isinstance(stage, bytes):
+        return stage
+    import ray
+
+    data: bytes = ray.get(stage[0])
+    return data
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -7,6 +7,7 @@ document that makes a step raise is set aside with the error; this module holds 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,17 @@ class DocumentStage(Stage):
     scores: tuple[str, ...]
     max_quarantined: float
 
+    divisible = True
+
     @property
     def name(self) -> str:
         """The last step's name."""
         return self.label
+
+    @cached_property
+    def parts(self) -> list[OutputFile]:
+        """The files of kept documents, once the stage is finished: found once, not once a task of what comes after."""
+        return kept_parts(self.finished())
 
     def schema(self) -> pa.Schema:
         """The documents' columns and the scores so far."""
@@ -96,7 +104,7 @@ class DocumentStage(Stage):
         with PartWriter(self.folder, task, source, self.schema()) as writer:
             for batch in self.incoming(task, writer):
                 safe = np.ones(batch.num_rows, bool)
-                for document in poisoned.keys() & set(range(first, first + batch.num_rows)):
+                for document in sorted(one for one in poisoned if first <= one < first + batch.num_rows):
                     safe[document - first] = False
                     writer.set_aside([_poisonous(batch.slice(document - first, 1), poisoned[document])])
                 self.apply(batch if safe.all() else batch.filter(pa.array(safe)), source, writer)
@@ -202,15 +210,15 @@ class RemoveDuplicates(DocumentStage):
 
     def tasks(self) -> int:
         """One a part of the earlier stage."""
-        return len(kept_parts(self.upstream.finished()))
+        return len(self.upstream.parts)
 
     def source_of(self, task: int) -> str:
         """The source of the part."""
-        return kept_parts(self.upstream.finished())[task].source
+        return self.upstream.parts[task].source
 
     def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
         """Reads a part and leaves out its duplicates."""
-        part = kept_parts(self.upstream.finished())[task]
+        part = self.upstream.parts[task]
         duplicates = exchange.read(self.choice.outputs(), task, DUPLICATES).sort_by("row")
         rows = duplicates.column("row").to_numpy()
         start = 0

@@ -5,6 +5,7 @@ that it ran, so that a killed run goes on where it stopped. A task whose process
 times counted here; one that always kills its process is narrowed down to the document that does it.
 """
 
+import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -12,15 +13,19 @@ from types import TracebackType
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest
-from ..progress import Events, Progress
+from ..progress import Events, Progress, duration
 from .executor import Executor, InProcess, Job, LocalProcesses, Outcome, default_workers
-from .stage import Stage, TaskResult
+from .stage import Counts, Stage, TaskResult
 
 __all__ = ["Runner", "default_workers"]
 
-LOSSES = 3  # times that a task's process may be lost before the task is taken for its cause
+LOSSES = 3  # times that a task may lose its process before it is taken for the cause
+MOST_LOSSES = 20  # of a task, whatever the cause: nodes that come and go
 MOST_POISONED = 10  # documents of one task that are narrowed down before the task is given up
 LOOK_EVERY = 1.0  # seconds
+STALL = 1800.0  # seconds
+TASKS_NAMED = 8  # of those that a stalled run waits for
+FED = ("documents", "kept", "quarantined", "bytes")
 
 
 class Runner:
@@ -31,13 +36,24 @@ class Runner:
         events: where every task's start and end is recorded.
         progress: what the person sees.
         executor: carries the tasks elsewhere than `workers` says.
+        stall: seconds without any task ending after which the run is given up; not in this process, where nobody looks.
     """
 
-    def __init__(self, workers: int, events: Events, progress: Progress, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        events: Events,
+        progress: Progress,
+        executor: Executor | None = None,
+        stall: float = STALL,
+    ) -> None:
         self.executor: Executor = executor or (LocalProcesses(workers) if workers > 0 else InProcess())
         self.events = events
         self.progress = progress
         self.tasks_run = 0
+        self.stall = stall
+        self._under_way: list[Job] = []
+        self._ended_at = time.monotonic()
 
     def __enter__(self) -> "Runner":
         return self
@@ -51,7 +67,8 @@ class Runner:
         """The manifest of a stage, after running whatever of it and of its parents is not done yet.
 
         Raises:
-            RunError: a task failed, a worker process died, or the counts do not add up.
+            RunError: a task failed, or lost its process again and again; nothing ended for too long; the counts do not
+                add up.
         """
         found = stage.manifest()
         if found is not None:
@@ -80,7 +97,7 @@ class Runner:
             results[task] = result
             self.tasks_run += 1
             counts = result.counts
-            self.events.write("task_finished", {"stage": name, "folder": stage.folder.name, "task": task})
+            self._note("task_finished", stage, task, **_feed(counts))
             self.progress.advance(shown, counts.get("documents", 0), counts.get("kept", 0), counts.get("bytes", 0))
         manifest = stage.complete([results[task] for task in range(total)])
         self.progress.end(shown)
@@ -88,63 +105,145 @@ class Runner:
         return manifest
 
     def _execute(self, stage: Stage, todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
-        """Runs tasks; those lost together with others run again alone, so that the one to blame is known."""
+        """Runs tasks; one whose process was lost runs again, at last alone, and is narrowed down if it still dies.
+
+        Where one process takes others with it, a lost task runs alone at once, so that the one to blame is known; what
+        is not suspected runs first, so that nothing waits for a suspect.
+        """
         waiting, suspects = deque(todo), deque[int]()
-        losses: Counter[int] = Counter()
-        poisoned: Counter[int] = Counter()
-        running = 0
-        while waiting or suspects or running:
-            if suspects and not running:
-                running += self._submit(stage, suspects.popleft())
-            while waiting and not suspects and running < self.executor.capacity:
-                running += self._submit(stage, waiting.popleft())
-            for outcome in self.executor.wait(LOOK_EVERY):
-                running -= 1
+        losses = _Losses()
+        while waiting or suspects or self._under_way:
+            while waiting and len(self._under_way) < self.executor.capacity:
+                self._submit(Job(stage, waiting.popleft()))
+            if not self._under_way:
+                task = suspects.popleft()
+                if losses.blamed[task] >= LOSSES:
+                    self._judge(stage, task, losses)
+                self._submit(Job(stage, task))
+            for outcome in self._wait():
                 task = outcome.job.task
-                if outcome.result is not None:
-                    yield task, outcome.result
+                result = outcome.result or stage.read_marker(task)  # it may have died behind its last step
+                if result is not None:
+                    yield task, result
                     continue
-                self._say(stage, outcome)
-                losses[task] += outcome.alone
-                suspects.append(task)
-                if losses[task] >= LOSSES and not running:
-                    poisoned[task] += 1
-                    self._narrow(stage, task, outcome.lost, poisoned[task])
-                    losses[task] = 0
+                losses.add(task, outcome)
+                self._note("task_lost", stage, task, why=outcome.lost, times=losses.total[task])
+                self.progress.say(f"{stage.name}, task {task}: {outcome.lost}; it runs again")
+                if losses.total[task] >= MOST_LOSSES:
+                    raise _given_up(stage, task, losses)
+                (waiting if self.executor.apart and losses.blamed[task] < LOSSES else suspects).append(task)
 
-    def _submit(self, stage: Stage, task: int) -> int:
-        self.events.write("task_started", {"stage": stage.name, "folder": stage.folder.name, "task": task})
-        self.executor.submit(Job(stage, task))
-        return 1
+    def _submit(self, job: Job) -> None:
+        if not job.probe:
+            self._note("task_started", job.stage, job.task)
+        if not self._under_way:
+            self._ended_at = time.monotonic()
+        self.executor.submit(job)
+        self._under_way.append(job)
 
-    def _say(self, stage: Stage, outcome: Outcome) -> None:
-        fields = {"stage": stage.name, "folder": stage.folder.name, "task": outcome.job.task, "why": outcome.lost}
-        self.events.write("task_lost", fields)
-        self.progress.say(f"{stage.name}, task {outcome.job.task}: {outcome.lost}; it runs again")
-
-    def _narrow(self, stage: Stage, task: int, why: str, turn: int) -> None:
-        """Finds the document that kills its process, and has the stage set it aside.
+    def _wait(self) -> list[Outcome]:
+        """What has ended by now.
 
         Raises:
-            RunError: no single document does it, or too many do.
+            RunError: nothing has for too long.
         """
+        outcomes = self.executor.wait(LOOK_EVERY)
+        for outcome in outcomes:
+            self._under_way.remove(outcome.job)
+        if outcomes:
+            self._ended_at = time.monotonic()
+        elif time.monotonic() - self._ended_at > self.stall:
+            raise self._stalled()
+        return outcomes
+
+    def _stalled(self) -> RunError:
+        stage, tasks = self._under_way[0].stage, sorted({job.task for job in self._under_way})
+        more = f" and {len(tasks) - TASKS_NAMED:,} more" if len(tasks) > TASKS_NAMED else ""
+        return RunError(
+            f"{stage.name}: no task ended for {duration(self.stall)}; it waits for "
+            f"task {', '.join(map(str, tasks[:TASKS_NAMED]))}{more}",
+            where=str(stage.folder),
+            fix="see what its workers do, and run again (finished tasks are kept), with a longer --stall if they work",
+        )
+
+    def _note(self, event: str, stage: Stage, task: int, **more: object) -> None:
+        self.events.write(event, {"stage": stage.name, "folder": stage.folder.name, "task": task, **more})
+
+    def _judge(self, stage: Stage, task: int, losses: "_Losses") -> None:
+        """Has the stage set aside what kills a task's process; it is alone, so nothing else can be the cause.
+
+        A task none of whose documents does so gets one more chance.
+
+        Raises:
+            RunError: the task cannot be divided, too many of its documents kill their process, or it had its chance.
+        """
+        if not stage.divisible or losses.cleared[task]:
+            raise _given_up(stage, task, losses)
+        self.progress.say(f"{stage.name}, task {task}: looking for the document that does it")
         count = self._probe(stage, task, 0, 0)
-        if turn > MOST_POISONED or count is None or self._probe(stage, task, 0, count) is not None:
-            raise RunError(
-                f"{stage.name}, task {task}: {why}, {LOSSES} times over, and no single document is the cause",
-                where=str(stage.folder),
-                fix="run again with fewer workers if memory is short: finished tasks are kept",
-            )
+        if count is None:  # reading alone does it
+            raise _given_up(stage, task, losses)
+        found = 0
+        while self._probe(stage, task, 0, count) is None:
+            document = self._narrow(stage, task, count)
+            if document is None or len(stage.poisoned(task)) >= MOST_POISONED:
+                raise _given_up(stage, task, losses)
+            why = losses.why[task]
+            stage.poison(task, document, why)
+            self._note("document_poisoned", stage, task, document=document, why=why)
+            self.progress.say(f"{stage.name}, task {task}: document {document} is set aside")
+            found += 1
+        losses.cleared[task] += found == 0
+        losses.blamed[task] = LOSSES - 1
+
+    def _narrow(self, stage: Stage, task: int, count: int) -> int | None:
+        """The first document that kills its process by itself; None where only several together do."""
         low, high = 0, count
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (low, middle) if self._probe(stage, task, low, middle) is None else (middle, high)
-        self.events.write("document_poisoned", {"stage": stage.name, "task": task, "document": low, "why": why})
-        stage.poison(task, low, why)
+        return low if self._probe(stage, task, low, high) is None else None
 
     def _probe(self, stage: Stage, task: int, start: int, stop: int) -> int | None:
         """The documents of the task where the probe survived, None where its process was lost."""
-        self.executor.submit(Job(stage, task, start, stop))
-        while True:
-            for outcome in self.executor.wait(LOOK_EVERY):
-                return None if outcome.result is None else int(outcome.result.counts["documents"])
+        for _ in range(MOST_LOSSES):
+            self._submit(Job(stage, task, start, stop))
+            outcomes: list[Outcome] = []
+            while not outcomes:
+                outcomes = self._wait()
+            if outcomes[0].result is not None:
+                return int(outcomes[0].result.counts["documents"])
+            if outcomes[0].blamed:
+                return None
+        return None
+
+
+class _Losses:
+    """How often each task of a stage lost its process."""
+
+    def __init__(self) -> None:
+        self.total: Counter[int] = Counter()
+        self.blamed: Counter[int] = Counter()  # of those, by nothing else
+        self.cleared: Counter[int] = Counter()  # found without a document to blame
+        self.why: dict[int, str] = {}
+
+    def add(self, task: int, outcome: Outcome) -> None:
+        """Counts a loss."""
+        self.total[task] += 1
+        self.blamed[task] += outcome.blamed
+        self.why[task] = outcome.lost
+
+
+def _given_up(stage: Stage, task: int, losses: _Losses) -> RunError:
+    poisoned = len(stage.poisoned(task))
+    cause = f"after {poisoned} of its documents were set aside" if poisoned else "and no single document is the cause"
+    return RunError(
+        f"{stage.name}, task {task}: {losses.why[task]}, {losses.total[task]} times over, {cause}",
+        where=str(stage.folder),
+        fix="run again with fewer workers if memory is short: finished tasks are kept",
+    )
+
+
+def _feed(counts: Counts) -> dict[str, int]:
+    """What the events tell of a task: the numbers that the progress display shows."""
+    return {name: int(counts[name]) for name in FED if name in counts}

@@ -8,7 +8,7 @@ small JSON files a task, of which one remains.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -45,6 +45,7 @@ class Stage(ABC):
     root: Path
     version: ClassVar[int] = 1
     num_cpus: ClassVar[float] = 1.0  # that one task keeps busy
+    divisible: ClassVar[bool] = False  # whether `probe` can try some documents of a task alone
     scratch: ClassVar[bool] = False  # nothing but later stages reads it: removed when the whole run is complete
 
     @property
@@ -76,13 +77,9 @@ class Stage(ABC):
             The number of the task's documents.
 
         Raises:
-            RunError: tasks of this stage cannot be divided.
+            NotImplementedError: tasks of this stage cannot be divided.
         """
-        raise RunError(
-            f"{self.name}, task {task}: its process died again and again, and its work cannot be divided",
-            where=str(self.folder),
-            fix="run again with fewer workers if memory is short: finished tasks are kept",
-        )
+        raise NotImplementedError(f"{self.name} is not divisible")
 
     def poison(self, task: int, document: int, why: str) -> None:
         """Notes that a document of a task kills its process: `run` sets it aside from now on."""
@@ -140,11 +137,22 @@ class Stage(ABC):
         return found
 
     def finished(self) -> Manifest:
-        """The manifest of a stage that must be finished."""
-        found = self.manifest()
-        if found is None:
-            raise RunError("the stage is not complete", where=str(self.folder), fix="run the same command again")
-        return found
+        """The manifest of a stage that must be finished, read once by each process.
+
+        The runner has compared its files with it before any task asks: a task that did so again would stat all of its
+        parents' files, which is quadratic in the tasks.
+
+        Raises:
+            RunError: the stage is not complete.
+        """
+        path = self.folder / manifests.NAME
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise RunError(
+                "the stage is not complete", where=str(self.folder), fix="run the same command again"
+            ) from None
+        return _read_once(self.folder, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def write_marker(self, task: int, result: TaskResult) -> None:
         """Notes on disk that a task is done, with its files and counts."""
@@ -193,6 +201,12 @@ class Stage(ABC):
 
     def _marker(self, task: int) -> Path:
         return self.folder / MARKERS / f"{task:05d}.json"
+
+
+@lru_cache(maxsize=16)
+def _read_once(folder: Path, inode: int, modified: int, size: int) -> Manifest:
+    """The manifest of a folder; the stamps make one that was written anew another entry."""
+    return Manifest.read(folder)
 
 
 def remove_scratch(stages: Iterable[Stage]) -> None:

@@ -4,6 +4,7 @@ As a program it runs one of them and writes what it came to, for tests that kill
 """
 
 import os
+import re
 import signal
 import sys
 import time
@@ -52,6 +53,11 @@ class Squares(Stage):
         counts = {"documents": 1, "by": {"even" if task % 2 == 0 else "odd": task}}
         return TaskResult((OutputFile.of(self.folder, name, 1),), counts)
 
+    def write_marker(self, task, result):
+        super().write_marker(task, result)
+        if dict(self.faults).get(task) == "die behind":
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def fail(self, task, fault):
         if fault.endswith("once"):
             done = self.root / f"failed-{task}"
@@ -69,6 +75,8 @@ class Squares(Stage):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "wait":
                 time.sleep(120)
+            case "hold":
+                re.match("(a*)*$", "a" * 40 + "b")  # for years, and with the interpreter's lock
 
 
 @dataclass(frozen=True)
