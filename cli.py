@@ -27,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+STALL_MINUTES = 30.0
 INTERRUPTED = 130  # the shell's own code for Ctrl-C
 SYSTEM_FIX = "make room or give access, and run again: what is finished is kept"
 
@@ -47,6 +48,9 @@ MaxNewTokens = Annotated[int, typer.Option(min=1, help="A reply is no longer tha
 RayAddress = Annotated[
     str | None,
     typer.Option("--ray", metavar="local|auto|ADDRESS", help="Run on Ray: started here, found, or at an address."),
+]
+Stall = Annotated[
+    float, typer.Option(min=0, metavar="MINUTES", help="End a run in which no task ended for so long; it can go on.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another result in the same output.")]
 
@@ -74,6 +78,7 @@ def curate(
     overrides: Set = None,
     workers: Workers = None,
     ray: RayAddress = None,
+    stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -89,7 +94,7 @@ def curate(
         return
     progress = _progress(as_json)
     with progress.running(), _executor(ray, workers) as executor:
-        result = pipeline.curate(loaded, _workers(workers), progress, overwrite, executor)
+        result = pipeline.curate(loaded, _workers(workers), progress, overwrite, executor, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
 
@@ -99,6 +104,7 @@ def build(
     overrides: Set = None,
     workers: Workers = None,
     ray: RayAddress = None,
+    stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -114,8 +120,19 @@ def build(
         return
     progress = _progress(as_json)
     with progress.running(), _executor(ray, workers) as executor:
-        result = pipeline.build(loaded, _workers(workers), progress, overwrite, executor)
+        result = pipeline.build(loaded, _workers(workers), progress, overwrite, executor, stall * 60)
     _show(summaries.built(result, loaded.value.output), as_json)
+
+
+@app.command(help="Status: how far a run of curate or build has come, also when it is dead.")
+def status(
+    output: Annotated[str, typer.Argument(metavar="OUT")],
+    as_json: Json = False,
+) -> None:
+    """Reads what an output tells of itself."""
+    from .pipelines import status as statuses
+
+    _show(statuses.status(output), as_json)
 
 
 @app.command(help="Train: built shards to checkpoints and metrics.")

@@ -22,8 +22,8 @@ from ..progress import Events, Progress
 from .curated import Selection, select
 from .executor import Executor
 from .held_out_stages import HeldOut, HeldOutKeys
-from .output import Output
-from .runner import Runner
+from .output import EVENTS, Output
+from .runner import STALL, Runner
 from .stage import remove_scratch
 from .tokenize_stages import Tokenize, WriteShards
 from .tokenizer_stage import BuildTokenizer
@@ -81,6 +81,7 @@ def build(
     progress: Progress,
     overwrite: bool = False,
     executor: Executor | None = None,
+    stall: float = STALL,
 ) -> BuildResult:
     """Builds a mixture.
 
@@ -89,6 +90,7 @@ def build(
         workers: 0 runs in this process, N in N local processes.
         progress: what the person sees.
         executor: carries the tasks elsewhere than `workers` says.
+        stall: seconds without any task ending after which the run is given up.
         overwrite: whether the result of another mixture in the same folder may be replaced.
 
     Raises:
@@ -98,7 +100,7 @@ def build(
     spec = loaded.value
     root = Path(spec.output)
     output = Output(root, "build")
-    with output.opened(), Runner(workers, Events(root / "events.jsonl"), progress, executor) as runner:
+    with output.opened(), Runner(workers, Events(root / EVENTS), progress, executor, stall) as runner:
         stages = stages_of(loaded)
         fingerprint = _fingerprint(spec, stages)
         output.claim(fingerprint, overwrite)

@@ -8,6 +8,7 @@ memory without end. Costs Ray's start (3 to 8 s) and about 1 ms a task.
 import contextlib
 import os
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,10 +30,12 @@ SETTINGS = {
     "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody unless the user asks for it
+    "RAY_BACKEND_LOG_LEVEL": "error",  # what a warning tells comes back as a lost worker
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, without its warning
 }
 OBJECT_STORE = 128 << 20  # bytes, of a cluster started here: all that goes through it is a stage and small results
 LOOK_FOR_NODES_EVERY = 10.0  # seconds
+REACHED_WITHIN = 10.0  # seconds
 SHORT_TEMPORARY = "/tmp"  # noqa: S108 - the sockets below it have paths of at most 107 bytes
 
 
@@ -153,6 +156,7 @@ def _start(ray: Any, cpus: int, temporary: str) -> None:
 
 def _join(ray: Any, address: str, staging: Path) -> None:
     """Joins a cluster, whose workers need no install of the package: they get the driver's."""
+    _check_reachable(address)
     try:
         ray.init(
             address=address,
@@ -161,12 +165,33 @@ def _join(ray: Any, address: str, staging: Path) -> None:
             log_to_driver=False,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"no Ray cluster answers: {_first_line(error)}",
-            where=f"--ray {address}",
-            fix="start one with `ray start --head`, or give the head's address; where it demands a token, set "
-            "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
-        ) from None
+        raise _no_cluster(address, error) from None
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for many minutes to reach a head that is not there.
+
+    Raises:
+        ConfigError: nothing listens at the address.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not (host and colon and port.isdigit()):
+        raise ConfigError("is no address of a cluster", where=f"--ray {address}", expected="local, auto or HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _no_cluster(address: str, error: Exception) -> ConfigError:
+    return ConfigError(
+        f"no Ray cluster answers: {_first_line(error)}",
+        where=f"--ray {address}",
+        fix="start one with `ray start --head`, or give the head's address; where it demands a token, set "
+        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
+    )
 
 
 def _staged(staging: Path) -> Path:

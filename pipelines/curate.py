@@ -17,10 +17,10 @@ from .choose_duplicates import ChooseDuplicates, WriteKeys
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
 from .executor import Executor
 from .inputs import find_inputs, split_inputs
-from .output import Output
+from .output import EVENTS, Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
-from .runner import Runner
+from .runner import STALL, Runner
 from .stage import remove_scratch
 
 
@@ -61,7 +61,12 @@ def plan(recipe: Recipe) -> list[DocumentStage]:
 
 
 def curate(
-    recipe: Recipe, workers: int, progress: Progress, overwrite: bool = False, executor: Executor | None = None
+    recipe: Recipe,
+    workers: int,
+    progress: Progress,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+    stall: float = STALL,
 ) -> Curated:
     """Runs a recipe.
 
@@ -70,6 +75,7 @@ def curate(
         workers: 0 runs in this process, N in N local processes.
         progress: what the person sees.
         executor: carries the tasks elsewhere than `workers` says.
+        stall: seconds without any task ending after which the run is given up.
         overwrite: whether the output of another recipe in the same folder may be replaced.
 
     Raises:
@@ -78,7 +84,7 @@ def curate(
             run is at work in the folder.
     """
     output = Output(recipe.output, "curate")
-    with output.opened(), Runner(workers, Events(recipe.output / "events.jsonl"), progress, executor) as runner:
+    with output.opened(), Runner(workers, Events(recipe.output / EVENTS), progress, executor, stall) as runner:
         stages = plan(recipe)
         output.claim(stages[-1].fingerprint, overwrite)
         output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)

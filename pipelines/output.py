@@ -6,15 +6,19 @@ folder, which the system takes back when the process ends however it ends. Costs
 
 import contextlib
 import fcntl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from .. import storage
 from ..errors import ConfigError, RunError
 from ..manifest import NAME, Manifest
 
 LOCK = ".lock"
+EVENTS = "events.jsonl"
+ASK_AGAIN = (0.05, 0.1, 0.2)  # seconds: `status` holds the lock for a moment
 FOLDERS = ("stages", "tokens", "packs", "order")  # all that stages and plans write below an output
 HALF_WRITTEN = ".*.json." + "[0-9a-f]" * 12 + ".tmp"  # beside them: of manifest, table and inputs
 
@@ -49,12 +53,10 @@ class Output:
                     where=str(self.folder),
                     fix="choose another output",
                 ) from None
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _taken(lock):
                 raise RunError(
                     "another run is at work in the output folder", where=str(self.folder), fix="wait until it ends"
-                ) from None
+                )
             self._sweep()
             yield
 
@@ -101,3 +103,14 @@ class Output:
         """Writes the manifest, unless the same bytes stand there already."""
         if Manifest.find(self.folder) != manifest:
             manifest.write(self.folder)
+
+
+def _taken(lock: IO[bytes]) -> bool:
+    for pause in (*ASK_AGAIN, 0.0):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+        else:
+            return True
+    return False

@@ -53,6 +53,7 @@ class Runner:
         self.tasks_run = 0
         self.stall = stall
         self._under_way: list[Job] = []
+        self._lost = 0  # processes since a stage was last complete
         self._ended_at = time.monotonic()
 
     def __enter__(self) -> "Runner":
@@ -99,6 +100,9 @@ class Runner:
             counts = result.counts
             self._note("task_finished", stage, task, **_feed(counts))
             self.progress.advance(shown, counts.get("documents", 0), counts.get("kept", 0), counts.get("bytes", 0))
+        if self._lost:  # dead processes leave what they were writing
+            storage.sweep_temporary(stage.folder)
+            self._lost = 0
         manifest = stage.complete([results[task] for task in range(total)])
         self.progress.end(shown)
         self.events.write("stage_finished", {"stage": name, "folder": stage.folder.name})
@@ -122,6 +126,7 @@ class Runner:
                 self._submit(Job(stage, task))
             for outcome in self._wait():
                 task = outcome.job.task
+                self._lost += outcome.result is None
                 result = outcome.result or stage.read_marker(task)  # it may have died behind its last step
                 if result is not None:
                     yield task, result

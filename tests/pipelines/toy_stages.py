@@ -14,6 +14,7 @@ from pathlib import Path
 from midtrain import storage
 from midtrain.errors import MidtrainError, RunError
 from midtrain.manifest import OutputFile
+from midtrain.pipelines.output import Output
 from midtrain.pipelines.runner import Runner
 from midtrain.pipelines.stage import Stage, TaskResult
 from midtrain.progress import Events, Progress
@@ -99,7 +100,8 @@ if __name__ == "__main__":
     from toy_stages import run as run_importable
 
     try:
-        run_importable(Importable(Path(folder), faults=told), int(workers))
+        with Output(Path(folder), "curate").opened():
+            run_importable(Importable(Path(folder), faults=told), int(workers))
     except KeyboardInterrupt:
         sys.exit(130)
     except MidtrainError as error:
