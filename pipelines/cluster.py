@@ -9,11 +9,12 @@ import contextlib
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ..errors import ConfigError, RunError
 from .executor import IN_FLIGHT_PER_WORKER, WITH_THE_JOB, Job, Outcome, default_workers, pack, run_job, unpack
@@ -30,12 +31,13 @@ SETTINGS = {
     "RAY_health_check_timeout_ms": "10000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody unless the user asks for it
-    "RAY_BACKEND_LOG_LEVEL": "error",  # what a warning tells comes back as a lost worker
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, without its warning
 }
 OBJECT_STORE = 128 << 20  # bytes, of a cluster started here: all that goes through it is a stage and small results
 LOOK_FOR_NODES_EVERY = 10.0  # seconds
 REACHED_WITHIN = 10.0  # seconds
+REFUSED = "it refused the token"
+STANDARD_ERROR = 2
 SHORT_TEMPORARY = "/tmp"  # noqa: S108 - the sockets below it have paths of at most 107 bytes
 
 
@@ -143,29 +145,48 @@ def connect(address: str, workers: int | None) -> Iterator[RayCluster]:
 
 def _start(ray: Any, cpus: int, temporary: str) -> None:
     """Starts a cluster of this machine that ends with this process."""
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        object_store_memory=OBJECT_STORE,
-        include_dashboard=False,
-        logging_level="ERROR",
-        log_to_driver=False,
-        _temp_dir=temporary,
-    )
+    with _kept_quiet():
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            _temp_dir=temporary,
+        )
 
 
 def _join(ray: Any, address: str, staging: Path) -> None:
     """Joins a cluster, whose workers need no install of the package: they get the driver's."""
     _check_reachable(address)
-    try:
-        ray.init(
-            address=address,
-            runtime_env={"py_modules": [str(_staged(staging))]},
-            logging_level="ERROR",
-            log_to_driver=False,
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise _no_cluster(address, error) from None
+    with _kept_quiet() as said:
+        try:
+            ray.init(
+                address=address,
+                runtime_env={"py_modules": [str(_staged(staging))]},
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            said.seek(0)
+            why = REFUSED if b"AuthToken" in said.read() else _first_line(error)
+            raise _no_cluster(address, why) from None
+
+
+@contextlib.contextmanager
+def _kept_quiet() -> Iterator[IO[bytes]]:
+    """Keeps what native code writes to standard error in a file: one warning a second while a head is asked."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as said:
+        kept = os.dup(STANDARD_ERROR)
+        os.dup2(said.fileno(), STANDARD_ERROR)
+        try:
+            yield said
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, STANDARD_ERROR)
+            os.close(kept)
 
 
 def _check_reachable(address: str) -> None:
@@ -182,12 +203,12 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_WITHIN).close()
     except (OSError, OverflowError) as error:
-        raise _no_cluster(address, error) from None
+        raise _no_cluster(address, _first_line(error)) from None
 
 
-def _no_cluster(address: str, error: Exception) -> ConfigError:
+def _no_cluster(address: str, why: str) -> ConfigError:
     return ConfigError(
-        f"no Ray cluster answers: {_first_line(error)}",
+        f"no Ray cluster answers: {why}",
         where=f"--ray {address}",
         fix="start one with `ray start --head`, or give the head's address; where it demands a token, set "
         "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
