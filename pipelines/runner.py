@@ -109,10 +109,10 @@ class Runner:
         return manifest
 
     def _execute(self, stage: Stage, todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
-        """Runs tasks; one whose process was lost runs again, at last alone, and is narrowed down if it still dies.
+        """Runs tasks; one whose process was lost runs again, and is narrowed down when it was lost too often.
 
-        Where one process takes others with it, a lost task runs alone at once, so that the one to blame is known; what
-        is not suspected runs first, so that nothing waits for a suspect.
+        Where one process takes others with it, what was lost runs one at a time, so that the one to blame is known;
+        all that nobody suspects runs first, so that nothing waits for a suspect.
         """
         waiting, suspects = deque(todo), deque[int]()
         losses = _Losses()
@@ -135,7 +135,7 @@ class Runner:
                 self._note("task_lost", stage, task, why=outcome.lost, times=losses.total[task])
                 self.progress.say(f"{stage.name}, task {task}: {outcome.lost}; it runs again")
                 if losses.total[task] >= MOST_LOSSES:
-                    raise _given_up(stage, task, losses)
+                    raise _given_up(stage, task, losses, "whatever the cause")
                 (waiting if self.executor.apart and losses.blamed[task] < LOSSES else suspects).append(task)
 
     def _submit(self, job: Job) -> None:
@@ -182,17 +182,21 @@ class Runner:
         Raises:
             RunError: the task cannot be divided, too many of its documents kill their process, or it had its chance.
         """
-        if not stage.divisible or losses.cleared[task]:
-            raise _given_up(stage, task, losses)
+        if not stage.divisible:
+            raise _given_up(stage, task, losses, "and its work cannot be divided")
+        if losses.cleared[task]:
+            raise _given_up(stage, task, losses, "and no single document is the cause")
         self.progress.say(f"{stage.name}, task {task}: looking for the document that does it")
         count = self._probe(stage, task, 0, 0)
-        if count is None:  # reading alone does it
-            raise _given_up(stage, task, losses)
+        if count is None:
+            raise _given_up(stage, task, losses, "and reading its input alone does it")
         found = 0
         while self._probe(stage, task, 0, count) is None:
             document = self._narrow(stage, task, count)
-            if document is None or len(stage.poisoned(task)) >= MOST_POISONED:
-                raise _given_up(stage, task, losses)
+            if document is None:
+                raise _given_up(stage, task, losses, "and no single document is the cause")
+            if (known := len(stage.poisoned(task))) >= MOST_POISONED:
+                raise _given_up(stage, task, losses, f"also after {known} of its documents were set aside")
             why = losses.why[task]
             stage.poison(task, document, why)
             self._note("document_poisoned", stage, task, document=document, why=why)
@@ -239,9 +243,7 @@ class _Losses:
         self.why[task] = outcome.lost
 
 
-def _given_up(stage: Stage, task: int, losses: _Losses) -> RunError:
-    poisoned = len(stage.poisoned(task))
-    cause = f"after {poisoned} of its documents were set aside" if poisoned else "and no single document is the cause"
+def _given_up(stage: Stage, task: int, losses: _Losses, cause: str) -> RunError:
     return RunError(
         f"{stage.name}, task {task}: {losses.why[task]}, {losses.total[task]} times over, {cause}",
         where=str(stage.folder),

@@ -10,6 +10,7 @@ import pytest
 from midtrain import storage
 from midtrain.errors import RunError
 from midtrain.pipelines import inputs
+from midtrain.pipelines.executor import DIED, Outcome, run_job
 
 HERE = Path(__file__).parent
 
@@ -108,6 +109,27 @@ def test_documents_that_only_kill_together_are_not_blamed_alone(corpus, deadly, 
     assert not list((corpus.root / "out").rglob("*.poison"))
 
 
+def test_a_task_whose_reading_kills_is_given_up(corpus, deadly, poisoned):
+    with pytest.raises(RunError, match="reading its input alone does it") as caught:
+        deadly.curate(poisoned(a80="harmless"), 1, DiesReading())
+    assert "its process died" in caught.value.what
+
+
+class DiesReading:
+    """An executor in which every process that touches task 0 of a stage dies, also one that judges no document."""
+
+    apart, capacity = True, 1
+
+    def submit(self, job):
+        self.job = job
+
+    def wait(self, seconds):
+        return [Outcome(self.job, None, DIED) if self.job.task == 0 else Outcome(self.job, run_job(self.job))]
+
+    def close(self, failed):
+        pass
+
+
 def test_more_than_may_be_set_aside_fail_the_run(corpus, deadly, poisoned):
     recipe = poisoned(a3=deadly.KILL)
     corpus.yaml("recipe.yaml", {**orjson.loads(recipe.read_bytes()), "max_quarantined": 0})
@@ -118,7 +140,7 @@ def test_more_than_may_be_set_aside_fail_the_run(corpus, deadly, poisoned):
 
 def test_too_many_in_one_task_are_a_fault_of_the_code(corpus, deadly, poisoned, monkeypatch):
     monkeypatch.setattr("midtrain.pipelines.runner.MOST_POISONED", 1)
-    with pytest.raises(RunError, match="after 1 of its documents"):
+    with pytest.raises(RunError, match="also after 1 of its documents were set aside"):
         deadly.curate(poisoned(a3=deadly.KILL, a5=deadly.KILL), 1)
 
 
