@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,7 @@ SETTINGS = {
 OBJECT_STORE = 128 << 20  # bytes, of a cluster started here: all that goes through it is a stage and small results
 LOOK_FOR_NODES_EVERY = 10.0  # seconds
 REACHED_WITHIN = 10.0  # seconds
+LEFT_WITHIN = 10.0  # seconds
 REFUSED = "it refused the token"
 STANDARD_ERROR = 2
 SHORT_TEMPORARY = "/tmp"  # noqa: S108 - the sockets below it have paths of at most 107 bytes
@@ -54,13 +56,15 @@ class RayCluster:
         self._packed: tuple[Stage, str, Any] | None = None
         self._cpus = 0.0
         self._looked = 0.0
+        self._heard = 0.0  # when a job last ended: a head that may be gone is not asked, it would not answer
+        self._left = False
 
     @property
     def capacity(self) -> int:
         """Two jobs a CPU of the cluster, whose nodes come and go; or as many as were asked for."""
         if self._workers is not None:
             return self._workers
-        if not self._cpus or time.monotonic() - self._looked > LOOK_FOR_NODES_EVERY:
+        if not self._cpus or (self._heard > self._looked + LOOK_FOR_NODES_EVERY):
             self._cpus = self._ray.cluster_resources().get("CPU", 0.0)
             self._looked = time.monotonic()
         return max(int(self._cpus), 1) * IN_FLIGHT_PER_WORKER
@@ -74,13 +78,22 @@ class RayCluster:
     def wait(self, seconds: float) -> list[Outcome]:
         """What has ended, after at most so many seconds; a lost worker is an outcome, our own errors are raised."""
         ended, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=seconds)
+        if ended:
+            self._heard = time.monotonic()
         return [self._outcome(reference) for reference in ended]
 
     def close(self, failed: bool) -> None:
-        """Leaves the cluster; what still runs is ended."""
+        """Leaves the cluster; what still runs is ended. Without a head it would wait: it is given seconds."""
+        if self._left:
+            return
+        self._left = True
+        leaving = threading.Thread(target=self._leave, daemon=True)
+        leaving.start()
+        leaving.join(LEFT_WITHIN)
+
+    def _leave(self) -> None:
         for reference in self._jobs:
             self._ray.cancel(reference, force=True)
-        self._jobs = {}
         self._ray.shutdown()
 
     def _parcel(self, stage: Stage) -> tuple[str, Any]:
@@ -139,8 +152,7 @@ def connect(address: str, workers: int | None) -> Iterator[RayCluster]:
         try:
             yield cluster
         finally:
-            if ray.is_initialized():
-                cluster.close(failed=True)
+            cluster.close(failed=True)
 
 
 def _start(ray: Any, cpus: int, temporary: str) -> None:

@@ -88,13 +88,13 @@ def test_a_killed_driver_goes_on_where_it_stopped(workshop, undisturbed, process
 def test_a_run_whose_node_is_gone_ends_and_goes_on_elsewhere(workshop, undisturbed, processes, mortal_head, wait_until):
     recipe = str(workshop.yaml("recipe.yaml", workshop.recipe()))
     shown = token(mortal_head.folder / "token")
-    command = ("-c", MAIN, "curate", recipe, "--ray", mortal_head.address, "--stall", "0.75")  # workers compile first
+    command = ("-c", MAIN, "curate", recipe, "--ray", mortal_head.address, "--stall", "0.6")  # workers compile first
     driver = processes.start(*command, **shown)
     wait_until(lambda: len(workshop.finished("out")) >= 3, 120)
     os.kill(mortal_head.raylet(), signal.SIGKILL)
     said = processes.end(driver, 90)
     assert said.code == 1, said.err
-    assert "no task ended for 45 s; it waits for task" in said.err
+    assert "no task ended for 36 s; it waits for task" in said.err
     before = set(workshop.finished("out"))
     said = processes.end(processes.start("-c", MAIN, "curate", recipe, "--workers", "1"))
     assert (said.code, workshop.hashes("out")) == (0, undisturbed.hashes("out")), said.err
