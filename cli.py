@@ -146,16 +146,18 @@ def train(
 ) -> None:
     """Trains a run."""
     from . import config
+    from .trainer import planned
     from .trainer.run import RunConfig
 
     loaded = config.load(run, RunConfig, overrides or ())
+    plans = planned.phases(loaded)
+    if dry_run:
+        _show(planned.table(plans), as_json)
+        return
     _needs_torch()
     from .trainer import show
     from .trainer import train as trainer
 
-    if dry_run:
-        _show(show.planned(loaded), as_json)
-        return
     with show.Reporter(shown=not as_json) as reporter:
         result = trainer.train(loaded, resume=resume, overwrite=overwrite, report=reporter)
     _show(show.trained(result), as_json)
@@ -298,6 +300,9 @@ def main() -> None:
         print(f"midtrain: {error.format_message()}\nTry midtrain --help, or --help behind a verb.", file=sys.stderr)
         sys.exit(error.exit_code)
     if code == INTERRUPTED:
-        print("midtrain: interrupted; run the same command again to go on (train: with --resume)", file=sys.stderr)
+        print(
+            "midtrain: interrupted; run the same command again to go on (train: with --resume; demo: it starts anew)",
+            file=sys.stderr,
+        )
     if code:
         sys.exit(code)

@@ -126,17 +126,21 @@ class Loaded(Generic[T]):
     value: T
     document: Document
 
-    def error(self, path: KeyPath, what: str, *, expected: object = None, fix: str = "") -> ConfigError:
-        """A ConfigError at a key path: file:line, the path and the value that stands there."""
-        return _at(self.document, path, what, expected, fix)
+    def error(
+        self, path: KeyPath, what: str, *, seen: object = None, expected: object = None, fix: str = ""
+    ) -> ConfigError:
+        """A ConfigError at a key path: file:line, the path, what was seen (by default the value that stands there)."""
+        return _at(self.document, path, what, expected, fix, seen)
 
 
-def _at(document: Document, path: KeyPath, what: str, expected: object = None, fix: str = "") -> ConfigError:
+def _at(
+    document: Document, path: KeyPath, what: str, expected: object = None, fix: str = "", seen: object = None
+) -> ConfigError:
     full = document.full(path)
     return ConfigError(
         f"{full}: {what}" if full else what,
         where=document.place(path),
-        seen=_seen(document, path),
+        seen=_seen(document, path) if seen is None else seen,
         expected=expected,
         fix=fix,
     )

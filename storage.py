@@ -6,10 +6,12 @@ C (isal for gzip, about three times zlib; Arrow's zstandard, which tells a strea
 """
 
 import contextlib
+import fcntl
 import glob
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,6 +21,8 @@ from typing import IO, Any, BinaryIO, cast
 from .errors import ConfigError, RunError
 
 COMPRESSIONS = (".gz", ".zst")
+LOCK = ".lock"
+ASK_AGAIN = (0.05, 0.1, 0.2)  # seconds
 
 
 @dataclass(frozen=True)
@@ -190,6 +194,32 @@ def remove_tree(path: str | Path) -> None:
             filesystem.rm(inside, recursive=True)
         return
     shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other runs out of a local folder for the block; the system takes the lock back however the process ends.
+
+    Raises:
+        RunError: another run is at work in it.
+        OSError: the folder is not there or must not be written.
+    """
+    with open(folder / LOCK, "ab") as lock:
+        if not _taken(lock):
+            raise RunError("another run is at work in the output folder", where=str(folder), fix="wait until it ends")
+        yield
+
+
+def _taken(lock: IO[bytes]) -> bool:
+    """Takes the lock; asks again for a moment, since `status` holds it for one while it looks."""
+    for pause in (*ASK_AGAIN, None):
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if pause is not None:
+                time.sleep(pause)
+    return False
 
 
 def sweep_temporary(folder: str | Path) -> None:

@@ -21,12 +21,12 @@ from ..progress import duration
 
 EXPECTED = {
     "corpus": 5.0,
-    "curate": 20.0,
-    "build": 12.0,
-    "pretrain": 65.0,
-    "before": 9.0,
-    "midtrain": 105.0,
-    "after": 14.0,
+    "curate": 15.0,
+    "build": 15.0,
+    "pretrain": 60.0,
+    "before": 10.0,
+    "midtrain": 190.0,
+    "after": 15.0,
 }
 """Seconds of each step on two cores of a server of 2023, the kernels' first compilation included."""
 LOOK_EVERY = 0.5  # seconds between looks at a running command

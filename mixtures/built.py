@@ -154,7 +154,23 @@ class Built:
             spans = self.order.index(phase, int(places.pack[row])).sequence(int(places.sequence[row]))
             batch.sources[row] = source
             self._fill(batch, row, self.shards(order.sources[source]), spans, order.loss[source] == "all")
+        self._check_vocabulary(batch, phase)
         return batch
+
+    def _check_vocabulary(self, batch: Sequences, phase: str) -> None:
+        """A shard damaged at its full length shows here or not at all: its size is right."""
+        outside = np.flatnonzero(batch.tokens.max(axis=1, initial=0) >= self.vocab_size)
+        if not len(outside):
+            return
+        row = int(outside[0])
+        source = self.order.phase(phase).sources[int(batch.sources[row])]
+        raise RunError(
+            "a token is outside the vocabulary: the shards were damaged after they were written",
+            where=f"{self.root / self.sources[source].tokens}, phase {phase}, sequence {batch.first_index + row}",
+            seen=int(batch.tokens[row].max()),
+            expected=f"below {self.vocab_size}",
+            fix=f"remove {self.sources[source].tokens} and {NAME}, and build again",
+        )
 
     def _fill(self, batch: Sequences, row: int, shards: Shards, spans: Spans, everything: bool) -> None:
         at = 0

@@ -11,13 +11,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from .. import storage
 from ..errors import ConfigError, RunError
 from ..manifest import NAME, Manifest, OutputFile
+from .best_fit import best_fit
 
 # A piece of one document: never crosses the document's end. `start` counts tokens within the part.
 SPAN = np.dtype([("part", "<u4"), ("start", "<u8"), ("length", "<u4")])
@@ -120,7 +120,7 @@ def pack_whole(spans: Spans, sequence_length: int, too_long: Literal["drop", "er
         )
     kept, lengths = spans[fits], lengths[fits]
     decreasing = np.argsort(-lengths, kind="stable")
-    bins = _best_fit(lengths[decreasing], sequence_length)
+    bins = best_fit(lengths[decreasing], sequence_length)
     order = decreasing[np.argsort(bins, kind="stable")]
     sequences = np.cumsum(np.bincount(bins)).astype(np.uint64)
     packed = Packed(kept[order], sequences, sequence_length, int(dropped.size), int(dropped.sum()))
@@ -257,60 +257,3 @@ def _check_tokens(spans: Spans, packed: Packed) -> None:
             expected=f"{given:,}, what came in",
             fix="this is a fault of midtrain: please report it",
         )
-
-
-@numba.njit(cache=True, nogil=True)
-def _best_fit(lengths: Int64s, capacity: int) -> Int64s:
-    """The sequence of every length, numbered as they are opened; the lengths descend and are at most `capacity`."""
-    leaves = 1
-    while leaves <= capacity:
-        leaves *= 2
-    some = np.zeros(2 * leaves, dtype=np.bool_)  # binary tree over rooms: is there a sequence with a room below here
-    top = np.full(capacity + 1, -1, dtype=np.int64)  # for every room, the sequence changed last, of a stack ..
-    below = np.empty(lengths.size, dtype=np.int64)  # .. that goes on here
-    bins = np.empty(lengths.size, dtype=np.int64)
-    opened = 0
-    for item in range(lengths.size):
-        room = _smallest_room(some, leaves, lengths[item])
-        if room < 0:
-            room, chosen = capacity, opened
-            opened += 1
-        else:
-            chosen = top[room]
-            top[room] = below[chosen]
-            if top[room] < 0:
-                _clear(some, leaves + room)
-        bins[item] = chosen
-        left = room - lengths[item]
-        if left > 0:
-            below[chosen] = top[left]
-            top[left] = chosen
-            node = leaves + left
-            while node > 0 and not some[node]:
-                some[node] = True
-                node //= 2
-    return bins
-
-
-@numba.njit(cache=True, nogil=True)
-def _smallest_room(some: Bools, leaves: int, length: int) -> int:
-    """The smallest room of at least `length` that a sequence has; -1 where there is none."""
-    node = leaves + length
-    while not some[node]:
-        while node % 2 == 1:
-            node //= 2
-        if node == 0:
-            return -1
-        node += 1
-    while node < leaves:
-        node = 2 * node if some[2 * node] else 2 * node + 1
-    return node - leaves
-
-
-@numba.njit(cache=True, nogil=True)
-def _clear(some: Bools, node: int) -> None:
-    some[node] = False
-    node //= 2
-    while node > 0 and not (some[2 * node] or some[2 * node + 1]):
-        some[node] = False
-        node //= 2

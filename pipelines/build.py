@@ -14,10 +14,12 @@ import orjson
 from .. import config, storage
 from .. import manifest as manifests
 from ..config import Loaded
+from ..errors import ConfigError
 from ..manifest import Manifest, OutputFile
 from ..mixtures.planning import PhaseSpec, PhaseWeight, Plan, SourceTokens, plan
 from ..mixtures.schema import MixtureSpec
 from ..mixtures.shards import Shards
+from ..mixtures.tokenizers import Tokenizer
 from ..progress import Events, Progress
 from .curated import Selection, select
 from .executor import Executor
@@ -34,11 +36,12 @@ TABLE = "table.json"
 
 @dataclass(frozen=True)
 class BuildResult:
-    """What a build came to: its manifest, the table of planned against realised tokens, the tasks of this run."""
+    """What a build came to: its manifest, the table of planned against realised tokens, what this run did of it."""
 
     manifest: Manifest
     rows: tuple[dict[str, Any], ...]
     tasks_run: int
+    planned: bool
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ def stages_of(loaded: Loaded[MixtureSpec]) -> Stages:
     """
     spec = loaded.value
     root = Path(spec.output)
+    _check_tokenizer(loaded)
     selections = {
         source.name: select(source, loaded.document.place(("sources", index)))
         for index, source in enumerate(spec.sources)
@@ -104,7 +108,8 @@ def build(
         stages = stages_of(loaded)
         fingerprint = _fingerprint(spec, stages)
         output.claim(fingerprint, overwrite)
-        done = Manifest.find(root)
+        found = Manifest.find(root)
+        done = found
         if done is None:
             output.record("mixture.yaml", config.dump(spec), loaded.document.name)
             runner.ensure(stages.tokenizer)
@@ -114,7 +119,7 @@ def build(
             done = _planned(loaded, fingerprint, stages, output)
         done.check_sizes(root)
         remove_scratch(stages.shards)
-        return BuildResult(done, _table(root), runner.tasks_run)
+        return BuildResult(done, _table(root), runner.tasks_run, planned=found is None)
 
 
 def _planned(loaded: Loaded[MixtureSpec], fingerprint: str, stages: Stages, output: Output) -> Manifest:
@@ -139,6 +144,20 @@ def _fingerprint(spec: MixtureSpec, stages: Stages) -> str:
 
 def _table(root: Path) -> tuple[dict[str, Any], ...]:
     return tuple(orjson.loads(storage.read_bytes(root / TABLE)))
+
+
+def _check_tokenizer(loaded: Loaded[MixtureSpec]) -> None:
+    """Looks at a tokenizer file before anything runs: the file, its end-of-document token, what the templates need."""
+    spec = loaded.value.tokenizer_spec
+    if spec.path is None:
+        return
+    try:
+        tokenizer = Tokenizer.open(spec.path, spec.end_of_document)
+        for template in {source.template for source in loaded.value.sources} - {None}:
+            tokenizer.check(str(template))
+    except ConfigError as wrong:
+        path = ("tokenizer",) if isinstance(loaded.value.tokenizer, str) else ("tokenizer", "path")
+        raise loaded.error(path, wrong.what, seen=wrong.seen, expected=wrong.expected, fix=wrong.fix) from None
 
 
 def _check_templates(stages: Stages) -> None:

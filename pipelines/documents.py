@@ -75,7 +75,8 @@ class DocumentStage(Stage):
         check_sum(counts, self.folder.name)
         for source, own in counts["sources"].items():
             limit = quarantine_limit(self.max_quarantined, own["documents"])
-            if own["quarantined"] > limit:
+            # A source of which nothing could be read is lost, however few documents it has.
+            if own["quarantined"] > limit or 0 < own["quarantined"] == own["documents"]:
                 sample = quarantine_sample(self.folder, [file for file in files if file.source == source])
                 raise self._too_many(source, f"{own['quarantined']:,} of {own['documents']:,}", limit, sample)
 

@@ -5,20 +5,15 @@ folder, which the system takes back when the process ends however it ends. Costs
 """
 
 import contextlib
-import fcntl
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from .. import storage
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError
 from ..manifest import NAME, Manifest
 
-LOCK = ".lock"
 EVENTS = "events.jsonl"
-ASK_AGAIN = (0.05, 0.1, 0.2)  # seconds: `status` holds the lock for a moment
 FOLDERS = ("stages", "tokens", "packs", "order")  # all that stages and plans write below an output
 HALF_WRITTEN = ".*.json." + "[0-9a-f]" * 12 + ".tmp"  # beside them: of manifest, table and inputs
 
@@ -46,17 +41,13 @@ class Output:
         with contextlib.ExitStack() as stack:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
-                lock = stack.enter_context(open(self.folder / LOCK, "ab"))
+                stack.enter_context(storage.locked(self.folder))
             except OSError as error:
                 raise ConfigError(
                     f"the output folder cannot be made: {error.strerror}",
                     where=str(self.folder),
                     fix="choose another output",
                 ) from None
-            if not _taken(lock):
-                raise RunError(
-                    "another run is at work in the output folder", where=str(self.folder), fix="wait until it ends"
-                )
             self._sweep()
             yield
 
@@ -103,14 +94,3 @@ class Output:
         """Writes the manifest, unless the same bytes stand there already."""
         if Manifest.find(self.folder) != manifest:
             manifest.write(self.folder)
-
-
-def _taken(lock: IO[bytes]) -> bool:
-    for pause in (*ASK_AGAIN, 0.0):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(pause)
-        else:
-            return True
-    return False

@@ -16,8 +16,9 @@ import orjson
 from ..errors import ConfigError
 from ..manifest import NAME, Manifest
 from ..progress import duration
+from ..storage import LOCK
 from ..tables import Table, columns
-from .output import EVENTS, FOLDERS, LOCK
+from .output import EVENTS, FOLDERS
 from .stage import MARKERS
 
 

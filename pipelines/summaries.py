@@ -60,12 +60,13 @@ def built(result: BuildResult, output: str) -> Table:
     for name in in_order:
         part, held = (result.manifest.counts[name][kind] for kind in ("part", "held_out"))
         sources.append([name, f"{part['documents']:,}", f"{part['tokens']:,}", f"{held['documents']:,}"])
-    did = f"{result.tasks_run} tasks run" if result.tasks_run else "nothing to do: every stage was done"
+    words = f"tokenizer of {result.manifest.options['tokenizer']['vocab_size']:,} words"
+    did = f"{result.tasks_run} tasks run" if result.planned else "nothing to do: every stage was done"
     data = {
         "output": output,
         "tasks_run": result.tasks_run,
         "rows": list(result.rows),
         "sources": result.manifest.counts,
     }
-    text = "\n\n".join([columns(sources), columns(rows), f"{output}: {did}"])
+    text = "\n\n".join([columns(sources), columns(rows), words, f"{output}: {did}"])
     return Table(text, {**data, "fingerprint": result.manifest.fingerprint})

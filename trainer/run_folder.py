@@ -32,11 +32,15 @@ def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite
     Raises:
         ConfigError: the folder cannot be made; or it is there and neither was asked for, is no run's, holds what the
             run needs (its file, the checkpoint that it is to start from, its shards), or holds another run.
+        RunError: another run is at work in it.
     """
     folder = Path(resolved.output)
     if folder.exists() and not folder.is_dir():
         raise run.error(("output",), "is a file", fix="name another folder")
-    occupied = folder.is_dir() and any(folder.iterdir())
+    occupied = folder.is_dir() and any(entry.name != storage.LOCK for entry in folder.iterdir())
+    if occupied:
+        with storage.locked(folder):
+            pass  # before anything of a run that is still going on is swept or removed
     if occupied and resume:
         storage.sweep_temporary(folder)
         _require_same_run(run, resolved, folder / CONFIG)

@@ -9,13 +9,10 @@ import time
 from collections.abc import Sequence
 from types import TracebackType
 
-from ..config import Loaded
-from ..mixtures.built import Built
 from ..progress import LINE_EVERY, duration
 from ..tables import Table, columns
 from .evaluate import HeldOutLoss, TaskScore
 from .pace import TrainProgress
-from .run import RunConfig, plan_phases
 from .train import TrainResult
 
 
@@ -65,23 +62,6 @@ def _step(progress: TrainProgress) -> str:
         f"{progress.phase}  step {progress.step:,}/{progress.steps:,}  loss {progress.loss:.4f}  "
         f"{progress.tokens_per_second:,.0f} tokens/s  {duration(progress.seconds_left)} left"
     )
-
-
-def planned(run: Loaded[RunConfig]) -> Table:
-    """The phases of a run against its shards, before anything starts.
-
-    Raises:
-        ConfigError: they do not fit.
-    """
-    plans = plan_phases(run, Built.open(run.value.shards).phases)
-    rows = [["phase", "steps", "sequences", "sequence length", "batch", "rope theta"]]
-    data = []
-    for plan in plans:
-        batch = plan.batch_sequences * plan.sequence_length
-        cells = [plan.steps, plan.sequences, plan.sequence_length, batch]
-        rows.append([plan.name, *(f"{cell:,}" for cell in cells), f"{plan.rope_theta:g}"])
-        data.append({"phase": plan.name, "steps": plan.steps, "sequences": plan.sequences, "batch_tokens": batch})
-    return Table(columns(rows), {"phases": data})
 
 
 def trained(result: TrainResult) -> Table:

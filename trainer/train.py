@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from .. import storage
 from ..config import Loaded
 from ..errors import ConfigError
 from ..mixtures.built import Built
@@ -23,6 +24,7 @@ from .metrics import Metrics
 from .model import MoEModel
 from .optimizers import Optimizer
 from .pace import TrainProgress
+from .planned import open_shards
 from .run import PhasePlan, RunConfig, plan_phases
 from .session import Evaluate, Session
 from .stopping import Stopper
@@ -87,7 +89,7 @@ def train(
         RunError: the loss is not finite, shards or checkpoint are cut or altered.
     """
     run = config if isinstance(config, Loaded) else _without_file(config)
-    mixture = built if built is not None else Built.open(run.value.shards)
+    mixture = built if built is not None else open_shards(run)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     found = checkpoint.newest(run.value.output) if resume else None
     prepared = prepare(run, mixture, device, initial=found is None)
@@ -98,7 +100,7 @@ def train(
         torch.set_num_threads(prepared.run.threads)
     step = source.contents.position.step if source else 0
     wants_tensorboard = "tensorboard" in prepared.run.metrics
-    with Stopper() as stopper, Metrics(folder, wants_tensorboard, step) as metrics:
+    with storage.locked(folder), Stopper() as stopper, Metrics(folder, wants_tensorboard, step) as metrics:
         session = _session(prepared, source, mixture, folder, metrics, stopper, report, measure, device)
         if source is not None:
             session.restore(source)

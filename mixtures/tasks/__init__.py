@@ -97,7 +97,7 @@ def evaluation_problems(name: str, steps: Sequence[int], count: int, seed: int) 
     misses = 0
     while len(found) < count:
         problem = family.problem(rng, rng.choice(lengths))
-        if held_out(problem.statement) and problem.statement not in found:
+        if problem.unseen and problem.statement not in found:
             found[problem.statement] = problem
             misses = 0
             continue
@@ -147,7 +147,7 @@ def _training_problem(family: Task, lengths: tuple[int, ...], index: int, seed: 
     rng = _rng(seed, family.name, lengths, "training", index)
     for _ in range(MOST_MISSES):
         problem = family.problem(rng, rng.choice(lengths))
-        if not held_out(problem.statement):
+        if problem.trainable:
             return problem
     raise ConfigError(f"{family.name} has no problems but those for evaluation", where=f"steps {list(lengths)}")
 

@@ -73,7 +73,8 @@ def _problem(name: str, start: int, chain: Sequence[Step]) -> Problem:
         lines.append(f"{value} {sign} {operand} = {result}")
         value = result
     terms = " ".join(f"{sign} {operand}" for sign, operand in chain)
-    return Problem(name, f"{start} {terms} mod {MODULUS}, left to right =", tuple(lines), str(value))
+    statement = f"{start} {terms} mod {MODULUS}, left to right ="
+    return Problem(name, statement, tuple(lines), str(value), core=statement)
 
 
 def _apply(value: int, sign: str, operand: int) -> int:

@@ -25,12 +25,26 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]*")
 
 @dataclass(frozen=True)
 class Problem:
-    """One problem with its solution: `steps` are the worked lines in order, `answer` what a reply has to end in."""
+    """One problem with its solution: `steps` are the worked lines in order, `answer` what a reply has to end in.
+
+    `core` is the problem apart from its wording: other names and verbs for the same numbers and operations share it.
+    """
 
     task: str
     statement: str
     steps: tuple[str, ...]
     answer: str
+    core: str
+
+    @property
+    def trainable(self) -> bool:
+        """Whether it may be trained on: neither its statement nor its core belongs to evaluation."""
+        return not held_out(self.statement) and not held_out(self.core)
+
+    @property
+    def unseen(self) -> bool:
+        """Whether it may be evaluated on: it was never trained on, in no form and no wording."""
+        return held_out(self.statement) and held_out(self.core)
 
 
 class Task(Protocol):
@@ -61,9 +75,9 @@ class Task(Protocol):
         """True where the reply's answer is exactly the problem's."""
 
 
-def held_out(statement: str) -> bool:
-    """True where the problem belongs to evaluation: xxh3-64 of the UTF-8 statement is 0 modulo 20."""
-    return xxhash.xxh3_64_intdigest(statement.encode()) % HELD_OUT_MODULUS == 0
+def held_out(text: str) -> bool:
+    """True where a statement or a core belongs to evaluation: xxh3-64 of its UTF-8 bytes is 0 modulo 20."""
+    return xxhash.xxh3_64_intdigest(text.encode()) % HELD_OUT_MODULUS == 0
 
 
 def integer_answer(reply: str) -> str | None:

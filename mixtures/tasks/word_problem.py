@@ -125,4 +125,5 @@ def _problem(name: str, rng: random.Random, start: int, chain: Sequence[Step]) -
         lines.append(f"{value} {sign} {operand} = {result}")
         value = result
     sentences.append(f"How many {things} now?")
-    return Problem(name, " ".join(sentences), tuple(lines), str(value))
+    core = " ".join([str(start), *(f"{sign}{operand}" for sign, operand in chain)])
+    return Problem(name, " ".join(sentences), tuple(lines), str(value), core)

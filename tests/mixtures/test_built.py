@@ -348,3 +348,13 @@ def test_a_build_can_be_moved(copy, built):
     assert Built.open(copy).fingerprint == built.fingerprint
     for name in built.phases:
         np.testing.assert_array_equal(whole(Built.open(copy), name).tokens, whole(built, name).tokens)
+
+
+def test_a_token_outside_the_vocabulary_names_the_shards_and_the_sequence(copy):
+    path = next(copy.glob("tokens/*/part-00000.tokens"))
+    path.write_bytes(b"\xff" * path.stat().st_size)  # of the right size: only reading it can tell
+    damaged = Built.open(copy)
+    with pytest.raises(RunError, match="a token is outside the vocabulary") as caught:
+        assert [whole(damaged, name) for name in damaged.phases]
+    assert f"{path.parent}, phase first, sequence " in caught.value.where
+    assert (caught.value.seen, caught.value.expected) == (65535, f"below {damaged.vocab_size}")

@@ -283,7 +283,10 @@ def test_a_tokenizer_that_does_not_fit_is_an_error(shop, midtrain, special, end,
     said = midtrain("build", shop.yaml("mixture.yaml", shop.mixture(tokenizer=tokenizer)), "--workers", 0)
     assert said.code == 2
     assert what in said.err
+    assert "mixture.yaml:" in said.err.splitlines()[1]
+    assert ": tokenizer.path: " in said.err.splitlines()[1]
     assert "Traceback" not in said.err
+    assert not list((shop.root / "shards").glob("stages/*"))  # before anything ran
 
 
 def test_a_folder_names_the_tokenizer_in_it(shop):

@@ -219,3 +219,12 @@ def test_documents_keep_their_order_through_halves(order, size):
     texts = [f"{number}{'!' if number % 5 == 0 else '?' if number % 3 == 0 else ''}" for number in order[:size]]
     seen = [text for part, _ in documents._attempt(Breaks(), batch_of(texts)) for text in texts_of(part)]
     assert seen == texts
+
+
+def test_a_source_of_which_nothing_can_be_read_fails_however_small(workshop):
+    workshop.corpus()
+    (workshop.root / "latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
+    lost = {"name": "lost", "path": str(workshop.root / "latin1.txt")}
+    with pytest.raises(RunError, match="source lost: too many documents had to be set aside") as caught:
+        workshop.curate(sources=[*workshop.recipe()["sources"], lost])
+    assert "latin1.txt, byte 0: not UTF-8 at byte 3" in caught.value.seen

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from midtrain import storage
 from midtrain.config import Loaded, validate
-from midtrain.errors import ConfigError
+from midtrain.errors import ConfigError, RunError
 from midtrain.trainer.run import RunConfig
 from midtrain.trainer.run_folder import prepare, stored
 from midtrain.yaml_document import override, parse
@@ -145,3 +146,19 @@ def test_a_folder_that_cannot_be_made_is_named(run, tmp_path, place):
 def test_an_output_is_no_remote_address(run):
     with pytest.raises(ConfigError, match="not a remote address"):
         run("output=s3://bucket/run")
+
+
+@pytest.mark.parametrize("how", [{}, {"resume": True}, {"overwrite": True}])
+def test_a_folder_in_which_a_run_is_at_work_is_left_alone(run, how):
+    folder = open_folder(run())
+    (folder / ".half.0123456789ab.tmp").write_text("being written")
+    with storage.locked(folder), pytest.raises(RunError, match="another run is at work"):
+        open_folder(run(), **how)
+    assert (folder / ".half.0123456789ab.tmp").exists()
+
+
+def test_the_lock_that_a_run_leaves_is_no_content(run):
+    folder = open_folder(run())
+    (folder / "config.yaml").unlink()
+    (folder / storage.LOCK).touch()
+    assert open_folder(run()) == folder

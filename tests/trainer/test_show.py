@@ -8,24 +8,11 @@ from typing import Any
 
 import orjson
 import pytest
-from midtrain.config import load
-from midtrain.errors import ConfigError
 from midtrain.trainer import show
 from midtrain.trainer.evaluate import Example, HeldOutLoss, TaskScore
 from midtrain.trainer.pace import TrainProgress
-from midtrain.trainer.run import RunConfig
 from midtrain.trainer.show import Reporter
 from midtrain.trainer.train import TrainResult
-
-RUN = """\
-name: tiny
-output: {root}/run
-shards: {root}/shards
-model: zaya-tiny
-phases:
-  - {{phase: first, batch_tokens: 512, optimizer: {{name: adamw, lr: 0.01}}, schedule: {{name: constant}}}}
-  - {{phase: second, batch_tokens: 512, steps: 3, schedule: {{name: constant}}, rope_theta: 1e6}}
-"""
 
 
 def at(step: int, **changed: Any) -> TrainProgress:
@@ -122,29 +109,6 @@ def test_the_line_is_ended_where_the_run_fails(monkeypatch: pytest.MonkeyPatch) 
     with pytest.raises(RuntimeError):
         fail()
     assert screen.getvalue().endswith("\n")
-
-
-def planned(built_workshop: Any, tmp_path: Path, second: str = "second") -> Any:
-    (tmp_path / "run.yaml").write_text(
-        RUN.format(root=built_workshop.root).replace("phase: second", f"phase: {second}")
-    )
-    return show.planned(load(tmp_path / "run.yaml", RunConfig))
-
-
-def test_a_plan_shows_the_phases_against_the_shards(built_workshop: Any, tmp_path: Path) -> None:
-    table = planned(built_workshop, tmp_path)
-    first, second = table.data["phases"]
-    assert first["phase"] == "first"
-    assert first["steps"] == -(-first["sequences"] // 4)
-    assert second == {"phase": "second", "steps": 3, "sequences": 6, "batch_tokens": 512}
-    cells = [line.split() for line in table.text.splitlines()]
-    assert cells[1] == ["first", str(first["steps"]), str(first["sequences"]), "128", "512", "10000"]
-    assert cells[2] == ["second", "3", "6", "256", "512", "1e+06"]
-
-
-def test_a_plan_that_does_not_fit_names_the_line(built_workshop: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"run\.yaml:7: phases\.1\.phase: the shards have no such phase"):
-        planned(built_workshop, tmp_path, "third")
 
 
 def result(**changed: Any) -> TrainResult:

@@ -93,6 +93,7 @@ def test_no_record_is_a_problem_for_evaluation(steps: tuple[int, ...]) -> None:
     records = drawn("worked", 3500, steps=steps)
     assert len(records) == 7000
     assert not any(held_out(problem.statement) for _, problem, _ in records)
+    assert not any(held_out(problem.core) for _, problem, _ in records)
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -102,7 +103,9 @@ def test_evaluation_problems_are_held_out_distinct_and_never_trained_on(name: st
     assert len(statements) == len(problems) == 300
     assert all(held_out(statement) for statement in statements)
     assert {len(problem.steps) for problem in problems} == {4, 5}
-    assert not statements & {problem.statement for _, problem, _ in generate([name], "worked", [4, 5], 0, 3000, 1)}
+    trained = [problem for _, problem, _ in generate([name], "worked", [4, 5], 0, 3000, 1)]
+    assert not statements & {problem.statement for problem in trained}
+    assert not {problem.steps for problem in problems} & {problem.steps for problem in trained}  # in no wording
     assert evaluation_problems(name, [5, 4], 100, seed=1) == problems[:100]
     assert evaluation_problems(name, [4, 5], 100, seed=2) != problems[:100]
 
