@@ -289,7 +289,7 @@ def test_what_ends_a_verb_early_is_the_exit_code(corpus, midtrain, monkeypatch, 
     said = midtrain("curate", corpus.yaml("recipe.yaml", corpus.recipe()))
     assert said.code == code
     assert said.err == (
-        "midtrain: interrupted; run the same command again to go on (train: with --resume)\n" if code == 130 else ""
+        "midtrain: interrupted; run the same command again to go on (train: with --resume; demo: it starts anew, with --overwrite)\n" if code == 130 else ""
     )
 
 
