@@ -4,6 +4,7 @@ Verbs import what they need when they run, so `midtrain --help` answers at once.
 its exit code (2 for a wrong configuration, 1 for a failed run), never with a traceback.
 """
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,9 @@ import typer
 from .errors import ConfigError, MidtrainError, RunError, missing_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .pipelines.executor import Executor
     from .progress import Progress
 
 app = typer.Typer(
@@ -23,6 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+STALL_MINUTES = 30.0
 INTERRUPTED = 130  # the shell's own code for Ctrl-C
 SYSTEM_FIX = "make room or give access, and run again: what is finished is kept"
 
@@ -40,6 +45,13 @@ Prompt = Annotated[
     Literal["answer", "reasoning"], typer.Option(help="Leave the model to answer, or open its reasoning.")
 ]
 MaxNewTokens = Annotated[int, typer.Option(min=1, help="A reply is no longer than this.")]
+RayAddress = Annotated[
+    str | None,
+    typer.Option("--ray", metavar="local|auto|ADDRESS", help="Run on Ray: started here, found, or at an address."),
+]
+Stall = Annotated[
+    float, typer.Option(min=0, metavar="MINUTES", help="End a run in which no task ended for so long; it can go on.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another result in the same output.")]
 
 
@@ -65,6 +77,8 @@ def curate(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
     overrides: Set = None,
     workers: Workers = None,
+    ray: RayAddress = None,
+    stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -72,15 +86,15 @@ def curate(
     """Runs a recipe."""
     from .pipelines import curate as pipeline
     from .pipelines import recipe as recipes
-    from .pipelines import runner, summaries
+    from .pipelines import summaries
 
     loaded = recipes.load(recipe, overrides or ())
     if dry_run:
         _show(summaries.stages(pipeline.plan(loaded)), as_json)
         return
     progress = _progress(as_json)
-    with progress.running():
-        result = pipeline.curate(loaded, runner.default_workers() if workers is None else workers, progress, overwrite)
+    with progress.running(), _executor(ray, workers) as executor:
+        result = pipeline.curate(loaded, _workers(workers), progress, overwrite, executor, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
 
@@ -89,6 +103,8 @@ def build(
     mixture: Annotated[str, typer.Argument(metavar="MIXTURE.yaml")],
     overrides: Set = None,
     workers: Workers = None,
+    ray: RayAddress = None,
+    stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -96,16 +112,27 @@ def build(
     """Builds a mixture."""
     from .mixtures import schema
     from .pipelines import build as pipeline
-    from .pipelines import runner, summaries
+    from .pipelines import summaries
 
     loaded = schema.load(mixture, overrides or ())
     if dry_run:
         _show(summaries.stages(pipeline.stages_of(loaded).shards), as_json)
         return
     progress = _progress(as_json)
-    with progress.running():
-        result = pipeline.build(loaded, runner.default_workers() if workers is None else workers, progress, overwrite)
+    with progress.running(), _executor(ray, workers) as executor:
+        result = pipeline.build(loaded, _workers(workers), progress, overwrite, executor, stall * 60)
     _show(summaries.built(result, loaded.value.output), as_json)
+
+
+@app.command(help="Status: how far a run of curate or build has come, also when it is dead.")
+def status(
+    output: Annotated[str, typer.Argument(metavar="OUT")],
+    as_json: Json = False,
+) -> None:
+    """Reads what an output tells of itself."""
+    from .pipelines import status as statuses
+
+    _show(statuses.status(output), as_json)
 
 
 @app.command(help="Train: built shards to checkpoints and metrics.")
@@ -212,6 +239,25 @@ def _needs_torch() -> None:
 
     if find_spec("torch") is None:
         raise missing_extra("torch", "train", "the trainer")
+
+
+def _workers(wanted: int | None) -> int:
+    """One local process a core, unless a number was given."""
+    from .pipelines.executor import default_workers
+
+    return default_workers() if wanted is None else wanted
+
+
+@contextlib.contextmanager
+def _executor(ray: str | None, workers: int | None) -> "Iterator[Executor | None]":
+    """The Ray cluster that was asked for; None for local processes."""
+    if ray is None:
+        yield None
+        return
+    from .pipelines.cluster import connect
+
+    with connect(ray, workers) as cluster:
+        yield cluster
 
 
 def _progress(quiet: bool) -> "Progress":

@@ -11,6 +11,7 @@ import glob
 import os
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from .errors import ConfigError, RunError
 
 COMPRESSIONS = (".gz", ".zst")
 LOCK = ".lock"
+ASK_AGAIN = (0.05, 0.1, 0.2)  # seconds
 
 
 @dataclass(frozen=True)
@@ -203,13 +205,21 @@ def locked(folder: Path) -> Iterator[None]:
         OSError: the folder is not there or must not be written.
     """
     with open(folder / LOCK, "ab") as lock:
+        if not _taken(lock):
+            raise RunError("another run is at work in the output folder", where=str(folder), fix="wait until it ends")
+        yield
+
+
+def _taken(lock: IO[bytes]) -> bool:
+    """Takes the lock; asks again for a moment, since `status` holds it for one while it looks."""
+    for pause in (*ASK_AGAIN, None):
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
         except BlockingIOError:
-            raise RunError(
-                "another run is at work in the output folder", where=str(folder), fix="wait until it ends"
-            ) from None
-        yield
+            if pause is not None:
+                time.sleep(pause)
+    return False
 
 
 def sweep_temporary(folder: str | Path) -> None:

@@ -22,9 +22,10 @@ from ..mixtures.shards import Shards
 from ..mixtures.tokenizers import Tokenizer
 from ..progress import Events, Progress
 from .curated import Selection, select
+from .executor import Executor
 from .held_out_stages import HeldOut, HeldOutKeys
-from .output import Output
-from .runner import Runner
+from .output import EVENTS, Output
+from .runner import STALL, Runner
 from .stage import remove_scratch
 from .tokenize_stages import Tokenize, WriteShards
 from .tokenizer_stage import BuildTokenizer
@@ -78,13 +79,22 @@ def stages_of(loaded: Loaded[MixtureSpec]) -> Stages:
     return Stages(tokenizer, shards)
 
 
-def build(loaded: Loaded[MixtureSpec], workers: int, progress: Progress, overwrite: bool = False) -> BuildResult:
+def build(
+    loaded: Loaded[MixtureSpec],
+    workers: int,
+    progress: Progress,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+    stall: float = STALL,
+) -> BuildResult:
     """Builds a mixture.
 
     Args:
         loaded: the mixture.
         workers: 0 runs in this process, N in N local processes.
         progress: what the person sees.
+        executor: carries the tasks elsewhere than `workers` says.
+        stall: seconds without any task ending after which the run is given up.
         overwrite: whether the result of another mixture in the same folder may be replaced.
 
     Raises:
@@ -94,7 +104,7 @@ def build(loaded: Loaded[MixtureSpec], workers: int, progress: Progress, overwri
     spec = loaded.value
     root = Path(spec.output)
     output = Output(root, "build")
-    with output.opened(), Runner(workers, Events(root / "events.jsonl"), progress) as runner:
+    with output.opened(), Runner(workers, Events(root / EVENTS), progress, executor, stall) as runner:
         stages = stages_of(loaded)
         fingerprint = _fingerprint(spec, stages)
         output.claim(fingerprint, overwrite)

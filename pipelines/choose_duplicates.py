@@ -7,7 +7,7 @@ then sees all documents of its keys and keeps the first, in the order of the rec
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +15,14 @@ import pyarrow as pa
 from ..filters import exact_dedup
 from ..filters.document import DocumentBatch
 from . import exchange
-from .parts import kept_parts, read_part
+from .parts import read_part
 from .recipe import Step
 from .stage import Stage, TaskResult
 
 ROWS_PER_PARTITION = 4_000_000  # about 300 MB while a partition is decided
+if TYPE_CHECKING:
+    from .documents import DocumentStage
+
 KEYS = pa.schema(
     [
         pa.field("low", pa.uint64()),
@@ -37,7 +40,7 @@ class WriteKeys(Stage):
     """The keys of one step's documents, one task a part, grouped by partition."""
 
     scratch: ClassVar[bool] = True
-    upstream: Stage
+    upstream: "DocumentStage"
     step: Step
 
     @property
@@ -60,11 +63,11 @@ class WriteKeys(Stage):
 
     def tasks(self) -> int:
         """One a part."""
-        return len(kept_parts(self.upstream.finished()))
+        return len(self.upstream.parts)
 
     def run(self, task: int) -> TaskResult:
         """Hashes the texts of a part."""
-        part = kept_parts(self.upstream.finished())[task]
+        part = self.upstream.parts[task]
         batches, start = [], 0
         if part.source in self.step.sources:
             for batch in read_part(self.upstream.folder / part.path):
@@ -86,7 +89,7 @@ class ChooseDuplicates(Stage):
     """Names the documents to drop, one task a partition of keys, grouped by the part they stand in."""
 
     scratch: ClassVar[bool] = True
-    upstream: Stage
+    upstream: "DocumentStage"
     keys: WriteKeys
     step: Step
 
@@ -122,6 +125,6 @@ class ChooseDuplicates(Stage):
         gone = np.flatnonzero(kept != np.arange(len(kept)))
         partner = rows.column("id").take(pa.array(kept[gone])).combine_chunks()
         chosen = pa.record_batch([pa.array(row[gone], pa.int32()), partner], schema=DUPLICATES)
-        parts = len(kept_parts(self.upstream.finished()))
+        parts = len(self.upstream.parts)
         file = exchange.write(self.folder, f"choice-{task:05d}.arrow", chosen, part[gone], parts)
         return TaskResult((file,), {"documents": rows.num_rows, "duplicates": len(gone)})

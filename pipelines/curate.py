@@ -15,11 +15,12 @@ from ..manifest import Manifest, OutputFile
 from ..progress import Events, Progress
 from .choose_duplicates import ChooseDuplicates, WriteKeys
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .executor import Executor
 from .inputs import find_inputs, split_inputs
-from .output import Output
+from .output import EVENTS, Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
-from .runner import Runner
+from .runner import STALL, Runner
 from .stage import remove_scratch
 
 
@@ -59,13 +60,22 @@ def plan(recipe: Recipe) -> list[DocumentStage]:
     return stages
 
 
-def curate(recipe: Recipe, workers: int, progress: Progress, overwrite: bool = False) -> Curated:
+def curate(
+    recipe: Recipe,
+    workers: int,
+    progress: Progress,
+    overwrite: bool = False,
+    executor: Executor | None = None,
+    stall: float = STALL,
+) -> Curated:
     """Runs a recipe.
 
     Args:
         recipe: the loaded recipe.
         workers: 0 runs in this process, N in N local processes.
         progress: what the person sees.
+        executor: carries the tasks elsewhere than `workers` says.
+        stall: seconds without any task ending after which the run is given up.
         overwrite: whether the output of another recipe in the same folder may be replaced.
 
     Raises:
@@ -74,7 +84,7 @@ def curate(recipe: Recipe, workers: int, progress: Progress, overwrite: bool = F
             run is at work in the folder.
     """
     output = Output(recipe.output, "curate")
-    with output.opened(), Runner(workers, Events(recipe.output / "events.jsonl"), progress) as runner:
+    with output.opened(), Runner(workers, Events(recipe.output / EVENTS), progress, executor, stall) as runner:
         stages = plan(recipe)
         output.claim(stages[-1].fingerprint, overwrite)
         output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)

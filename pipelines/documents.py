@@ -4,8 +4,10 @@ A document is read, judged by all steps in turn, and written once, kept or dropp
 document that makes a step raise is set aside with the error; this module holds the project's one broad `except`.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -45,10 +47,17 @@ class DocumentStage(Stage):
     scores: tuple[str, ...]
     max_quarantined: float
 
+    divisible = True
+
     @property
     def name(self) -> str:
         """The last step's name."""
         return self.label
+
+    @cached_property
+    def parts(self) -> list[OutputFile]:
+        """The files of kept documents, once the stage is finished: found once, not once a task of what comes after."""
+        return kept_parts(self.finished())
 
     def schema(self) -> pa.Schema:
         """The documents' columns and the scores so far."""
@@ -80,6 +89,45 @@ class DocumentStage(Stage):
             expected=f"at most {limit:,}",
             fix="mend the input, or raise max_quarantined in the recipe (the work done so far is kept)",
         )
+
+    @abstractmethod
+    def source_of(self, task: int) -> str:
+        """The source that all documents of a task come from."""
+
+    @abstractmethod
+    def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
+        """The documents that the steps of a task see, in batches; what is not among them is told to the writer."""
+
+    def run(self, task: int) -> TaskResult:
+        """Takes a task's documents and judges them; those known to kill their process are set aside."""
+        source, poisoned = self.source_of(task), self.poisoned(task)
+        first = 0
+        with PartWriter(self.folder, task, source, self.schema()) as writer:
+            for batch in self.incoming(task, writer):
+                safe = np.ones(batch.num_rows, bool)
+                for document in sorted(one for one in poisoned if first <= one < first + batch.num_rows):
+                    safe[document - first] = False
+                    writer.set_aside([_poisonous(batch.slice(document - first, 1), poisoned[document])])
+                self.apply(batch if safe.all() else batch.filter(pa.array(safe)), source, writer)
+                first += batch.num_rows
+            return writer.finish()
+
+    def probe(self, task: int, start: int, stop: int) -> int:
+        """Judges the task's documents from `start` to `stop`, but for those known to kill their process.
+
+        Returns:
+            The number of the task's documents.
+        """
+        source, poisoned = self.source_of(task), self.poisoned(task)
+        first = 0
+        with PartWriter(self.folder, task, source, self.schema()) as writer:
+            for batch in self.incoming(task, writer):
+                places = np.arange(first, first + batch.num_rows)
+                chosen = (places >= start) & (places < stop) & ~np.isin(places, list(poisoned))
+                self.apply(batch.filter(pa.array(chosen)), source, writer)
+                first += batch.num_rows
+            writer.abandon()
+        return first
 
     def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
         """Runs the fused steps over documents of one source and writes what becomes of each."""
@@ -132,15 +180,17 @@ class ReadDocuments(DocumentStage):
                 )
         super().check(counts, files)
 
-    def run(self, task: int) -> TaskResult:
-        """Reads the task's splits and judges their documents."""
-        source = next(one for one in self.sources if one.name == self.cut[task][0].source)
-        with PartWriter(self.folder, task, source.name, self.schema()) as writer:
-            for chunk in read(self.cut[task], source):
-                writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes)
-                writer.set_aside(chunk.quarantined)
-                self.apply(chunk.batch, source.name, writer)
-            return writer.finish()
+    def source_of(self, task: int) -> str:
+        """The source of the task's splits."""
+        return self.cut[task][0].source
+
+    def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
+        """Reads the task's splits; what cannot be read is set aside."""
+        source = next(one for one in self.sources if one.name == self.source_of(task))
+        for chunk in read(self.cut[task], source):
+            writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes)
+            writer.set_aside(chunk.quarantined)
+            yield chunk.batch
 
 
 @dataclass(frozen=True)
@@ -161,25 +211,27 @@ class RemoveDuplicates(DocumentStage):
 
     def tasks(self) -> int:
         """One a part of the earlier stage."""
-        return len(kept_parts(self.upstream.finished()))
+        return len(self.upstream.parts)
 
-    def run(self, task: int) -> TaskResult:
-        """Reads a part, leaves out its duplicates, judges the rest."""
-        part = kept_parts(self.upstream.finished())[task]
+    def source_of(self, task: int) -> str:
+        """The source of the part."""
+        return self.upstream.parts[task].source
+
+    def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
+        """Reads a part and leaves out its duplicates."""
+        part = self.upstream.parts[task]
         duplicates = exchange.read(self.choice.outputs(), task, DUPLICATES).sort_by("row")
         rows = duplicates.column("row").to_numpy()
         start = 0
-        with PartWriter(self.folder, task, part.source, self.schema()) as writer:
-            for batch in read_part(self.upstream.folder / part.path):
-                first, last = np.searchsorted(rows, [start, start + batch.num_rows])
-                inside = duplicates.slice(int(first), int(last - first))
-                writer.read(batch.num_rows, batch.nbytes)
-                keep = np.ones(batch.num_rows, bool)
-                keep[rows[first:last] - start] = False
-                self._drop(batch, ~keep, inside, writer)
-                self.apply(batch.filter(pa.array(keep)), part.source, writer)
-                start += batch.num_rows
-            return writer.finish()
+        for batch in read_part(self.upstream.folder / part.path):
+            first, last = np.searchsorted(rows, [start, start + batch.num_rows])
+            inside = duplicates.slice(int(first), int(last - first))
+            writer.read(batch.num_rows, batch.nbytes)
+            keep = np.ones(batch.num_rows, bool)
+            keep[rows[first:last] - start] = False
+            self._drop(batch, ~keep, inside, writer)
+            yield batch.filter(pa.array(keep))
+            start += batch.num_rows
 
     def _drop(self, batch: pa.RecordBatch, mask: np.ndarray[Any, Any], chosen: pa.Table, writer: PartWriter) -> None:
         gone = batch.filter(pa.array(mask))
@@ -235,6 +287,11 @@ def _attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[Docume
     half = len(documents) // 2
     yield from _attempt(options, DocumentBatch(documents.record_batch.slice(0, half)))
     yield from _attempt(options, DocumentBatch(documents.record_batch.slice(half)))
+
+
+def _poisonous(row: pa.RecordBatch, why: str) -> Quarantined:
+    identity = str(row.column("id")[0].as_py())
+    return Quarantined(identity, str(row.column("source")[0].as_py()), "process", why, f"document {identity}")
 
 
 def _quarantine(step: str, documents: DocumentBatch, error: Exception) -> Quarantined:

@@ -13,6 +13,7 @@ from .. import storage
 from ..errors import ConfigError
 from ..manifest import NAME, Manifest
 
+EVENTS = "events.jsonl"
 FOLDERS = ("stages", "tokens", "packs", "order")  # all that stages and plans write below an output
 HALF_WRITTEN = ".*.json." + "[0-9a-f]" * 12 + ".tmp"  # beside them: of manifest, table and inputs
 

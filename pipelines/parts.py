@@ -101,6 +101,12 @@ class PartWriter:
                 stack.callback(self.dropped.abandon, error)
                 stack.callback(self.kept.abandon, error)
 
+    def abandon(self) -> None:
+        """Leaves nothing behind: what was written so far is removed, and nothing is published."""
+        nothing = RunError("abandoned", where=self.name)
+        self.dropped.abandon(nothing)
+        self.kept.abandon(nothing)
+
     def read(self, documents: int, size: int) -> None:
         """Counts documents that came in, and the bytes that they were read from."""
         self.documents += documents

@@ -1,32 +1,31 @@
-"""Runs stages: what is done is left alone, the rest is spread over processes, a bounded number of tasks at a time.
+"""Runs stages: what is done is left alone, the rest is carried to processes, a bounded number of tasks at a time.
 
 The runner knows nothing of documents; it asks a stage for its tasks, and a task's marker on disk is the only proof
-that it ran, so that a killed run goes on where it stopped. In process it costs nothing; local processes come from a
-fork server that has imported the stages once (about 1 s, while the driver plans).
+that it ran, so that a killed run goes on where it stopped. A task whose process is lost runs again, a bounded number of
+times counted here; one that always kills its process is narrowed down to the document that does it.
 """
 
-import multiprocessing
-import os
-import signal
-import threading
+import time
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
 from types import TracebackType
 
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest
-from ..progress import Events, Progress
-from .stage import Stage, TaskResult
+from ..progress import Events, Progress, duration
+from .executor import Executor, InProcess, Job, LocalProcesses, Outcome, default_workers
+from .stage import Counts, Stage, TaskResult
 
-IN_FLIGHT_PER_WORKER = 2  # one runs, one waits: the driver never holds more than this
+__all__ = ["Runner", "default_workers"]
 
-
-def default_workers() -> int:
-    """The number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+LOSSES = 3  # times that a task may lose its process before it is taken for the cause
+MOST_LOSSES = 20  # of a task, whatever the cause: nodes that come and go
+MOST_POISONED = 10  # documents of one task that are narrowed down before the task is given up
+LOOK_EVERY = 1.0  # seconds
+STALL = 1800.0  # seconds
+TASKS_NAMED = 8  # of those that a stalled run waits for
+FED = ("documents", "kept", "quarantined", "bytes")
 
 
 class Runner:
@@ -36,38 +35,41 @@ class Runner:
         workers: 0 runs tasks in this process; N runs them in N local processes.
         events: where every task's start and end is recorded.
         progress: what the person sees.
+        executor: carries the tasks elsewhere than `workers` says.
+        stall: seconds without any task ending after which the run is given up; not in this process, where nobody looks.
     """
 
-    def __init__(self, workers: int, events: Events, progress: Progress) -> None:
-        self.workers = workers
+    def __init__(
+        self,
+        workers: int,
+        events: Events,
+        progress: Progress,
+        executor: Executor | None = None,
+        stall: float = STALL,
+    ) -> None:
+        self.executor: Executor = executor or (LocalProcesses(workers) if workers > 0 else InProcess())
         self.events = events
         self.progress = progress
         self.tasks_run = 0
-        self._pool: ProcessPoolExecutor | None = None
-        self._leash: tuple[Connection, Connection] | None = None
+        self.stall = stall
+        self._under_way: list[Job] = []
+        self._lost = 0  # processes since a stage was last complete
+        self._ended_at = time.monotonic()
 
     def __enter__(self) -> "Runner":
-        if self.workers > 0:
-            start_fork_server()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._pool is None or self._leash is None:
-            return
-        held, let_go = self._leash
-        if kind is not None:
-            let_go.close()  # what the workers are doing is of no use any more
-        self._pool.shutdown(cancel_futures=True)
-        held.close()
-        let_go.close()
+        self.executor.close(failed=kind is not None)
 
     def ensure(self, stage: Stage) -> Manifest:
         """The manifest of a stage, after running whatever of it and of its parents is not done yet.
 
         Raises:
-            RunError: a task failed, a worker process died, or the counts do not add up.
+            RunError: a task failed, or lost its process again and again; nothing ended for too long; the counts do not
+                add up.
         """
         found = stage.manifest()
         if found is not None:
@@ -96,103 +98,159 @@ class Runner:
             results[task] = result
             self.tasks_run += 1
             counts = result.counts
-            self.events.write("task_finished", {"stage": name, "folder": stage.folder.name, "task": task})
+            self._note("task_finished", stage, task, **_feed(counts))
             self.progress.advance(shown, counts.get("documents", 0), counts.get("kept", 0), counts.get("bytes", 0))
+        if self._lost:  # dead processes leave what they were writing
+            storage.sweep_temporary(stage.folder)
+            self._lost = 0
         manifest = stage.complete([results[task] for task in range(total)])
         self.progress.end(shown)
         self.events.write("stage_finished", {"stage": name, "folder": stage.folder.name})
         return manifest
 
     def _execute(self, stage: Stage, todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
-        if self.workers == 0 or not todo:
-            for task in todo:
-                self._started(stage, task)
-                yield task, run_task(stage, task)
-            return
-        pool = self._pool or self._new_pool()
-        waiting = list(reversed(todo))
-        running: dict[Future[TaskResult], int] = {}
-        while waiting or running:
-            while waiting and len(running) < self.workers * IN_FLIGHT_PER_WORKER:
-                task = waiting.pop()
-                self._started(stage, task)
-                running[_submit(pool, stage, task)] = task
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                task = running.pop(future)
-                yield task, _result(future, stage, task)
+        """Runs tasks; one whose process was lost runs again, and is narrowed down when it was lost too often.
 
-    def _started(self, stage: Stage, task: int) -> None:
-        self.events.write("task_started", {"stage": stage.name, "folder": stage.folder.name, "task": task})
+        Where one process takes others with it, what was lost runs one at a time, so that the one to blame is known;
+        all that nobody suspects runs first, so that nothing waits for a suspect.
+        """
+        waiting, suspects = deque(todo), deque[int]()
+        losses = _Losses()
+        while waiting or suspects or self._under_way:
+            while waiting and len(self._under_way) < self.executor.capacity:
+                self._submit(Job(stage, waiting.popleft()))
+            if not self._under_way:
+                task = suspects.popleft()
+                if losses.blamed[task] >= LOSSES:
+                    self._judge(stage, task, losses)
+                self._submit(Job(stage, task))
+            for outcome in self._wait():
+                task = outcome.job.task
+                self._lost += outcome.result is None
+                result = outcome.result or stage.read_marker(task)  # it may have died behind its last step
+                if result is not None:
+                    yield task, result
+                    continue
+                losses.add(task, outcome)
+                self._note("task_lost", stage, task, why=outcome.lost, times=losses.total[task])
+                self.progress.say(f"{stage.name}, task {task}: {outcome.lost}; it runs again")
+                if losses.total[task] >= MOST_LOSSES:
+                    raise _given_up(stage, task, losses, "whatever the cause")
+                (waiting if self.executor.apart and losses.blamed[task] < LOSSES else suspects).append(task)
 
-    def _new_pool(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("forkserver")
-        self._leash = context.Pipe(duplex=False)
-        self._pool = ProcessPoolExecutor(
-            self.workers, mp_context=context, initializer=begin_worker, initargs=(self._leash[0],)
+    def _submit(self, job: Job) -> None:
+        if not job.probe:
+            self._note("task_started", job.stage, job.task)
+        if not self._under_way:
+            self._ended_at = time.monotonic()
+        self.executor.submit(job)
+        self._under_way.append(job)
+
+    def _wait(self) -> list[Outcome]:
+        """What has ended by now.
+
+        Raises:
+            RunError: nothing has for too long.
+        """
+        outcomes = self.executor.wait(LOOK_EVERY)
+        for outcome in outcomes:
+            self._under_way.remove(outcome.job)
+        if outcomes:
+            self._ended_at = time.monotonic()
+        elif time.monotonic() - self._ended_at > self.stall:
+            raise self._stalled()
+        return outcomes
+
+    def _stalled(self) -> RunError:
+        stage, tasks = self._under_way[0].stage, sorted({job.task for job in self._under_way})
+        more = f" and {len(tasks) - TASKS_NAMED:,} more" if len(tasks) > TASKS_NAMED else ""
+        return RunError(
+            f"{stage.name}: no task ended for {duration(self.stall)}; it waits for "
+            f"task {', '.join(map(str, tasks[:TASKS_NAMED]))}{more}",
+            where=str(stage.folder),
+            fix="see what its workers do, and run again (finished tasks are kept), with a longer --stall if they work",
         )
-        return self._pool
+
+    def _note(self, event: str, stage: Stage, task: int, **more: object) -> None:
+        self.events.write(event, {"stage": stage.name, "folder": stage.folder.name, "task": task, **more})
+
+    def _judge(self, stage: Stage, task: int, losses: "_Losses") -> None:
+        """Has the stage set aside what kills a task's process; it is alone, so nothing else can be the cause.
+
+        A task none of whose documents does so gets one more chance.
+
+        Raises:
+            RunError: the task cannot be divided, too many of its documents kill their process, or it had its chance.
+        """
+        if not stage.divisible:
+            raise _given_up(stage, task, losses, "and its work cannot be divided")
+        if losses.cleared[task]:
+            raise _given_up(stage, task, losses, "and no single document is the cause")
+        self.progress.say(f"{stage.name}, task {task}: looking for the document that does it")
+        count = self._probe(stage, task, 0, 0)
+        if count is None:
+            raise _given_up(stage, task, losses, "and reading its input alone does it")
+        found = 0
+        while self._probe(stage, task, 0, count) is None:
+            document = self._narrow(stage, task, count)
+            if document is None:
+                raise _given_up(stage, task, losses, "and no single document is the cause")
+            if (known := len(stage.poisoned(task))) >= MOST_POISONED:
+                raise _given_up(stage, task, losses, f"also after {known} of its documents were set aside")
+            why = losses.why[task]
+            stage.poison(task, document, why)
+            self._note("document_poisoned", stage, task, document=document, why=why)
+            self.progress.say(f"{stage.name}, task {task}: document {document} is set aside")
+            found += 1
+        losses.cleared[task] += found == 0
+        losses.blamed[task] = LOSSES - 1
+
+    def _narrow(self, stage: Stage, task: int, count: int) -> int | None:
+        """The first document that kills its process by itself; None where only several together do."""
+        low, high = 0, count
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._probe(stage, task, low, middle) is None else (middle, high)
+        return low if self._probe(stage, task, low, high) is None else None
+
+    def _probe(self, stage: Stage, task: int, start: int, stop: int) -> int | None:
+        """The documents of the task where the probe survived, None where its process was lost."""
+        for _ in range(MOST_LOSSES):
+            self._submit(Job(stage, task, start, stop))
+            outcomes: list[Outcome] = []
+            while not outcomes:
+                outcomes = self._wait()
+            if outcomes[0].result is not None:
+                return int(outcomes[0].result.counts["documents"])
+            if outcomes[0].blamed:
+                return None
+        return None
 
 
-def start_fork_server() -> None:
-    """Starts the process that workers are forked from, early, so that its imports overlap with planning.
+class _Losses:
+    """How often each task of a stage lost its process."""
 
-    It has no threads when it forks, which a fork of the driver (Arrow's pools, the live table) could not promise.
-    """
-    from multiprocessing import forkserver
+    def __init__(self) -> None:
+        self.total: Counter[int] = Counter()
+        self.blamed: Counter[int] = Counter()  # of those, by nothing else
+        self.cleared: Counter[int] = Counter()  # found without a document to blame
+        self.why: dict[int, str] = {}
 
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["midtrain.pipelines.preload"])
-    forkserver.ensure_running()
-
-
-def begin_worker(leash: Connection) -> None:
-    """Ties a worker to its driver: it ends when the driver's end of the pipe is closed, by whatever death.
-
-    Ctrl-C reaches the whole process group; the driver alone answers it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+    def add(self, task: int, outcome: Outcome) -> None:
+        """Counts a loss."""
+        self.total[task] += 1
+        self.blamed[task] += outcome.blamed
+        self.why[task] = outcome.lost
 
 
-def _end_with(leash: Connection) -> None:
-    leash.poll(None)  # nothing is ever sent: it returns when the other end is closed
-    os._exit(1)
-
-
-def run_task(stage: Stage, task: int) -> TaskResult:
-    """Runs one task and leaves its marker; in whatever process the runner chose.
-
-    Raises:
-        RunError: the system refused a file: the disk is full, or a folder must not be written.
-    """
-    try:
-        result = stage.run(task)
-        stage.write_marker(task, result)
-    except OSError as error:
-        raise RunError(
-            f"{stage.name}, task {task}: {error.strerror or error}",
-            where=str(error.filename or stage.folder),
-            fix="make room or give access, and run again: finished tasks are kept",
-        ) from error
-    return result
-
-
-def _submit(pool: ProcessPoolExecutor, stage: Stage, task: int) -> "Future[TaskResult]":
-    try:
-        return pool.submit(run_task, stage, task)
-    except BrokenProcessPool:
-        raise _died(stage, task) from None
-
-
-def _result(future: "Future[TaskResult]", stage: Stage, task: int) -> TaskResult:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        raise _died(stage, task) from None
-
-
-def _died(stage: Stage, task: int) -> RunError:
+def _given_up(stage: Stage, task: int, losses: _Losses, cause: str) -> RunError:
     return RunError(
-        "a worker process died (killed by the system, out of memory, or a crash in native code)",
-        where=f"{stage.name}, task {task} or one beside it",
-        fix="run again: finished tasks are kept; --workers 1 needs the least memory",
+        f"{stage.name}, task {task}: {losses.why[task]}, {losses.total[task]} times over, {cause}",
+        where=str(stage.folder),
+        fix="run again with fewer workers if memory is short: finished tasks are kept",
     )
+
+
+def _feed(counts: Counts) -> dict[str, int]:
+    """What the events tell of a task: the numbers that the progress display shows."""
+    return {name: int(counts[name]) for name in FED if name in counts}

@@ -8,7 +8,7 @@ small JSON files a task, of which one remains.
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,6 +44,8 @@ class Stage(ABC):
 
     root: Path
     version: ClassVar[int] = 1
+    num_cpus: ClassVar[float] = 1.0  # that one task keeps busy
+    divisible: ClassVar[bool] = False  # whether `probe` can try some documents of a task alone
     scratch: ClassVar[bool] = False  # nothing but later stages reads it: removed when the whole run is complete
 
     @property
@@ -67,6 +69,28 @@ class Stage(ABC):
     @abstractmethod
     def run(self, task: int) -> TaskResult:
         """Does one task: writes its files below `folder` (atomically) and returns them with its counts."""
+
+    def probe(self, task: int, start: int, stop: int) -> int:
+        """Does to a task's documents from `start` to `stop` what `run` would, and leaves nothing behind.
+
+        Returns:
+            The number of the task's documents.
+
+        Raises:
+            NotImplementedError: tasks of this stage cannot be divided.
+        """
+        raise NotImplementedError(f"{self.name} is not divisible")
+
+    def poison(self, task: int, document: int, why: str) -> None:
+        """Notes that a document of a task kills its process: `run` sets it aside from now on."""
+        known = self.poisoned(task)
+        with storage.atomic_write(self.folder / MARKERS / f"{task:05d}.poison") as stream:
+            stream.write(orjson.dumps({**{str(key): value for key, value in known.items()}, str(document): why}))
+
+    def poisoned(self, task: int) -> dict[int, str]:
+        """The documents of a task that kill their process, each with what was seen."""
+        path = self.folder / MARKERS / f"{task:05d}.poison"
+        return {int(key): why for key, why in orjson.loads(path.read_bytes()).items()} if path.exists() else {}
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """Called with the summed counts and all files before the manifest is written, and when a later run finds it.
@@ -113,11 +137,22 @@ class Stage(ABC):
         return found
 
     def finished(self) -> Manifest:
-        """The manifest of a stage that must be finished."""
-        found = self.manifest()
-        if found is None:
-            raise RunError("the stage is not complete", where=str(self.folder), fix="run the same command again")
-        return found
+        """The manifest of a stage that must be finished, read once by each process.
+
+        The runner has compared its files with it before any task asks: a task that did so again would stat all of its
+        parents' files, which is quadratic in the tasks.
+
+        Raises:
+            RunError: the stage is not complete.
+        """
+        path = self.folder / manifests.NAME
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            raise RunError(
+                "the stage is not complete", where=str(self.folder), fix="run the same command again"
+            ) from None
+        return _read_once(self.folder, status.st_ino, status.st_mtime_ns, status.st_size)
 
     def write_marker(self, task: int, result: TaskResult) -> None:
         """Notes on disk that a task is done, with its files and counts."""
@@ -166,6 +201,12 @@ class Stage(ABC):
 
     def _marker(self, task: int) -> Path:
         return self.folder / MARKERS / f"{task:05d}.json"
+
+
+@lru_cache(maxsize=16)
+def _read_once(folder: Path, inode: int, modified: int, size: int) -> Manifest:
+    """The manifest of a folder; the stamps make one that was written anew another entry."""
+    return Manifest.read(folder)
 
 
 def remove_scratch(stages: Iterable[Stage]) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from midtrain import __version__
 
-VERBS = ("curate", "build", "train", "eval", "generate", "demo")
+VERBS = ("curate", "build", "status", "train", "eval", "generate", "demo")
 RUN = """\
 name: tiny
 output: {root}/run
@@ -55,8 +55,9 @@ def test_help_lists_every_verb(midtrain: Any) -> None:
 
 
 OPTIONS = {
-    "curate": ("RECIPE.yaml", "--set", "--workers", "--dry-run", "--json", "--overwrite"),
-    "build": ("MIXTURE.yaml", "--set", "--workers", "--dry-run", "--json", "--overwrite"),
+    "curate": ("RECIPE.yaml", "--set", "--workers", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
+    "build": ("MIXTURE.yaml", "--set", "--workers", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
+    "status": ("OUT", "--json"),
     "train": ("RUN.yaml", "--set", "--resume", "--dry-run", "--json", "--overwrite"),
     "eval": ("RUN_OR_CHECKPOINT", "--shards", "--source", "--task", "--prompt", "--samples", "--steps", "--json"),
     "generate": ("RUN_OR_CHECKPOINT", "--shards", "--raw", "--prompt", "--temperature", "--top-p", "--seed"),

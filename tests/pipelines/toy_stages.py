@@ -4,6 +4,7 @@ As a program it runs one of them and writes what it came to, for tests that kill
 """
 
 import os
+import re
 import signal
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from midtrain import storage
 from midtrain.errors import MidtrainError, RunError
 from midtrain.manifest import OutputFile
+from midtrain.pipelines.output import Output
 from midtrain.pipelines.runner import Runner
 from midtrain.pipelines.stage import Stage, TaskResult
 from midtrain.progress import Events, Progress
@@ -52,6 +54,11 @@ class Squares(Stage):
         counts = {"documents": 1, "by": {"even" if task % 2 == 0 else "odd": task}}
         return TaskResult((OutputFile.of(self.folder, name, 1),), counts)
 
+    def write_marker(self, task, result):
+        super().write_marker(task, result)
+        if dict(self.faults).get(task) == "die behind":
+            os.kill(os.getpid(), signal.SIGKILL)
+
     def fail(self, task, fault):
         if fault.endswith("once"):
             done = self.root / f"failed-{task}"
@@ -69,6 +76,8 @@ class Squares(Stage):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "wait":
                 time.sleep(120)
+            case "hold":
+                re.match("(a*)*$", "a" * 40 + "b")  # for years, and with the interpreter's lock
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,8 @@ if __name__ == "__main__":
     from toy_stages import run as run_importable
 
     try:
-        run_importable(Importable(Path(folder), faults=told), int(workers))
+        with Output(Path(folder), "curate").opened():
+            run_importable(Importable(Path(folder), faults=told), int(workers))
     except KeyboardInterrupt:
         sys.exit(130)
     except MidtrainError as error:

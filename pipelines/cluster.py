@@ -1,0 +1,259 @@
+"""Ray as the place where tasks run: the one file of curation and building that imports it.
+
+Jobs read files and write files, so nothing is held by an actor or in the object store, and the loss of a node costs the
+tasks that ran on it. Retries are counted by the runner: Ray's own are switched off, since it repeats tasks killed for
+memory without end. Costs Ray's start (3 to 8 s) and about 1 ms a task.
+"""
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import ConfigError, RunError
+from .executor import IN_FLIGHT_PER_WORKER, WITH_THE_JOB, Job, Outcome, default_workers, pack, run_job, unpack
+from .stage import Stage, TaskResult
+
+PACKAGE = Path(__file__).parents[1]
+SHIPPED = ("*.py", "*.yaml", "*.jinja", "py.typed")
+LEFT_OUT = {"tests", "benchmarks", "experiments", "docs", "examples", "build", "dist"}
+SETTINGS = {
+    # A node that vanishes without closing its connections is noticed within about half a minute.
+    "RAY_grpc_client_keepalive_time_ms": "10000",
+    "RAY_grpc_client_keepalive_timeout_ms": "10000",
+    "RAY_health_check_period_ms": "5000",
+    "RAY_health_check_timeout_ms": "10000",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody unless the user asks for it
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's coming default, without its warning
+}
+OBJECT_STORE = 128 << 20  # bytes, of a cluster started here: all that goes through it is a stage and small results
+LOOK_FOR_NODES_EVERY = 10.0  # seconds
+REACHED_WITHIN = 10.0  # seconds
+LEFT_WITHIN = 10.0  # seconds
+REFUSED = "it refused the token"
+STANDARD_ERROR = 2
+SHORT_TEMPORARY = "/tmp"  # noqa: S108 - the sockets below it have paths of at most 107 bytes
+
+
+class RayCluster:
+    """Carries jobs to a Ray cluster. Make one with `connect`."""
+
+    apart = True
+
+    def __init__(self, ray: Any, workers: int | None) -> None:
+        self._ray = ray
+        self._workers = workers
+        self._jobs: dict[Any, Job] = {}
+        self._remote = ray.remote(max_retries=0)(_carried)
+        self._packed: tuple[Stage, str, Any] | None = None
+        self._cpus = 0.0
+        self._looked = 0.0
+        self._heard = 0.0  # when a job last ended: a head that may be gone is not asked, it would not answer
+        self._left = False
+
+    @property
+    def capacity(self) -> int:
+        """Two jobs a CPU of the cluster, whose nodes come and go; or as many as were asked for."""
+        if self._workers is not None:
+            return self._workers
+        if not self._cpus or (self._heard > self._looked + LOOK_FOR_NODES_EVERY):
+            self._cpus = self._ray.cluster_resources().get("CPU", 0.0)
+            self._looked = time.monotonic()
+        return max(int(self._cpus), 1) * IN_FLIGHT_PER_WORKER
+
+    def submit(self, job: Job) -> None:
+        """Hands the job to the scheduler, with what its stage says that it needs."""
+        carried = self._remote.options(num_cpus=job.stage.num_cpus, name=f"{job.stage.name} {job.task}")
+        key, stage = self._parcel(job.stage)
+        self._jobs[carried.remote(key, stage, job.task, job.start, job.stop)] = job
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """What has ended, after at most so many seconds; a lost worker is an outcome, our own errors are raised."""
+        ended, _ = self._ray.wait(list(self._jobs), num_returns=1, timeout=seconds)
+        if ended:
+            self._heard = time.monotonic()
+        return [self._outcome(reference) for reference in ended]
+
+    def close(self, failed: bool) -> None:
+        """Leaves the cluster; what still runs is ended. Without a head it would wait: it is given seconds."""
+        if self._left:
+            return
+        self._left = True
+        leaving = threading.Thread(target=self._leave, daemon=True)
+        leaving.start()
+        leaving.join(LEFT_WITHIN)
+
+    def _leave(self) -> None:
+        for reference in self._jobs:
+            self._ray.cancel(reference, force=True)
+        self._ray.shutdown()
+
+    def _parcel(self, stage: Stage) -> tuple[str, Any]:
+        """A stage's key, and its bytes or, in a list so that Ray does not fetch it for every task, where they are."""
+        if self._packed is None or self._packed[0] is not stage:
+            key, data = pack(stage)
+            self._packed = (stage, key, data if len(data) <= WITH_THE_JOB else [self._ray.put(data)])
+        return self._packed[1:]
+
+    def _outcome(self, reference: Any) -> Outcome:
+        job = self._jobs.pop(reference)
+        errors = self._ray.exceptions
+        try:
+            result: TaskResult = self._ray.get(reference)
+            return Outcome(job, result)
+        except errors.RayTaskError as failed:
+            raise failed.cause from None  # the job's own error, as it comes from local processes
+        except errors.RuntimeEnvSetupError as failed:
+            raise RunError(
+                f"{job.stage.name}: a worker could not be set up: {_first_line(failed)}",
+                where=str(job.stage.folder),
+                fix="see the runtime_env logs of the node",
+            ) from None
+        except errors.RayError as lost:
+            by_node = isinstance(lost, errors.NodeDiedError | errors.LocalRayletDiedError | errors.ObjectLostError)
+            why = f"its worker was lost: {type(lost).__name__}: {_first_line(lost)}"
+            return Outcome(job, None, why, blamed=not by_node)
+
+
+@contextlib.contextmanager
+def connect(address: str, workers: int | None) -> Iterator[RayCluster]:
+    """A cluster to carry jobs to, for the block.
+
+    Args:
+        address: `local` starts Ray on this machine, `auto` finds the cluster that this machine belongs to, else the
+            address of a cluster (`HOST:6379`, or `ray://HOST:10001` from outside).
+        workers: how many jobs are under way at a time; by default two a CPU of the cluster, one of them waiting.
+
+    Raises:
+        ConfigError: Ray is not installed, or no cluster answers.
+    """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--ray needs the package ray, which is not installed", fix="pip install ray") from None
+    parent = SHORT_TEMPORARY if Path(SHORT_TEMPORARY).is_dir() else None
+    with tempfile.TemporaryDirectory(prefix="midtrain-", dir=parent, ignore_cleanup_errors=True) as staging:
+        if address == "local":
+            _start(ray, workers or default_workers(), staging)
+            cluster = RayCluster(ray, None)
+        else:
+            _join(ray, address, Path(staging))
+            cluster = RayCluster(ray, workers)
+        try:
+            yield cluster
+        finally:
+            cluster.close(failed=True)
+
+
+def _start(ray: Any, cpus: int, temporary: str) -> None:
+    """Starts a cluster of this machine that ends with this process."""
+    with _kept_quiet():
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            object_store_memory=OBJECT_STORE,
+            include_dashboard=False,
+            logging_level="ERROR",
+            log_to_driver=False,
+            _temp_dir=temporary,
+        )
+
+
+def _join(ray: Any, address: str, staging: Path) -> None:
+    """Joins a cluster, whose workers need no install of the package: they get the driver's."""
+    _check_reachable(address)
+    with _kept_quiet() as said:
+        try:
+            ray.init(
+                address=address,
+                runtime_env={"py_modules": [str(_staged(staging))]},
+                logging_level="ERROR",
+                log_to_driver=False,
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            said.seek(0)
+            why = REFUSED if b"AuthToken" in said.read() else _first_line(error)
+            raise _no_cluster(address, why) from None
+
+
+@contextlib.contextmanager
+def _kept_quiet() -> Iterator[IO[bytes]]:
+    """Keeps what native code writes to standard error in a file: one warning a second while a head is asked."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as said:
+        kept = os.dup(STANDARD_ERROR)
+        os.dup2(said.fileno(), STANDARD_ERROR)
+        try:
+            yield said
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, STANDARD_ERROR)
+            os.close(kept)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for many minutes to reach a head that is not there.
+
+    Raises:
+        ConfigError: nothing listens at the address.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return
+    if not (host and colon and port.isdigit()):
+        raise ConfigError("is no address of a cluster", where=f"--ray {address}", expected="local, auto or HOST:PORT")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_WITHIN).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, _first_line(error)) from None
+
+
+def _no_cluster(address: str, why: str) -> ConfigError:
+    return ConfigError(
+        f"no Ray cluster answers: {why}",
+        where=f"--ray {address}",
+        fix="start one with `ray start --head`, or give the head's address; where it demands a token, set "
+        "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH",
+    )
+
+
+def _staged(staging: Path) -> Path:
+    """A copy of the package in a folder of its name: Ray ships it to workers that have no install of it."""
+    target = staging / "midtrain"
+    for pattern in SHIPPED:
+        for file in PACKAGE.rglob(pattern):
+            inside = file.relative_to(PACKAGE)
+            if inside.parts[0] in LEFT_OUT or inside.parts[0].startswith("."):
+                continue
+            (target / inside).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target / inside)
+    return target
+
+
+def _carried(key: str, stage: bytes | list[Any], task: int, start: int, stop: int) -> TaskResult:
+    """What a worker of the cluster runs."""
+    return run_job(Job(unpack(key, lambda: _fetched(stage)), task, start, stop))
+
+
+def _fetched(stage: bytes | list[Any]) -> bytes:
+    if isinstance(stage, bytes):
+        return stage
+    import ray
+
+    data: bytes = ray.get(stage[0])
+    return data
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

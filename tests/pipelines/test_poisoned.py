@@ -1,0 +1,166 @@
+"""Documents that kill their process: each is found and set aside with its place, and all others come through."""
+
+import importlib
+import multiprocessing
+import os
+from pathlib import Path
+
+import orjson
+import pytest
+from midtrain import storage
+from midtrain.errors import RunError
+from midtrain.pipelines import inputs
+from midtrain.pipelines.executor import DIED, Outcome, run_job
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def deadly(monkeypatch):
+    """The module of the deadly filter, importable in workers too; splits are small."""
+    monkeypatch.syspath_prepend(str(HERE))
+    found = importlib.import_module("toy_filters")
+    monkeypatch.setattr(inputs, "MIN_SPLIT", found.SMALL_SPLIT)
+    return found
+
+
+@pytest.fixture
+def poisoned(corpus, deadly):
+    """A function that puts words into documents of source a, by their number, and returns the recipe's file."""
+
+    def poison(**words):
+        texts = corpus.texts(140)[:90]
+        for document, word in words.items():
+            texts[int(document[1:])] += f" {word}"
+        corpus.jsonl("a.jsonl", corpus.records("a", texts))
+        return corpus.yaml("recipe.yaml", corpus.recipe())
+
+    return poison
+
+
+def tables(root):
+    """xxh3-128 of every table of documents and of dropped ones below a folder."""
+    paths = sorted(path for path in root.rglob("*.parquet"))
+    return {str(path.relative_to(root)): storage.hash_file(path) for path in paths}
+
+
+def set_aside(root):
+    """The rows of all quarantines below a folder whose step is not reading, by id."""
+    rows = [orjson.loads(line) for path in root.rglob("quarantine/*") for line in path.read_bytes().splitlines()]
+    return {row["id"]: row for row in rows if "JSON" not in row["error"]}
+
+
+@pytest.fixture
+def as_if_raised(corpus, deadly, monkeypatch, tmp_path):
+    """A function that runs a recipe in another folder with documents that raise instead, and returns its tables."""
+
+    def reference(recipe):
+        other = corpus.yaml("reference.yaml", {**orjson.loads(recipe.read_bytes()), "output": str(tmp_path / "ref")})
+        with monkeypatch.context() as patched:
+            patched.setenv("DEADLY", "raise")
+            deadly.curate(other, 0)
+        return tables(tmp_path / "ref")
+
+    return reference
+
+
+def told(root, event):
+    lines = (root / "out" / "events.jsonl").read_bytes().splitlines()
+    return [found for found in map(orjson.loads, lines) if found["event"] == event]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poisoned, as_if_raised, workers):
+    recipe = poisoned(a17=deadly.SEGFAULT)
+    result = deadly.curate(recipe, workers)
+    out = corpus.root / "out"
+    assert tables(out) == as_if_raised(recipe)
+    (found,) = set_aside(out).values()
+    assert (found["id"], found["source"], found["step"]) == ("a17", "a", "process")
+    assert "a17" in found["place"]
+    assert "process died" in found["error"]
+    assert result.stages[0][1]["sources"]["a"]["quarantined"] == 1
+    assert multiprocessing.active_children() == []
+    assert len(told(corpus.root, "task_lost")) >= 3
+    (event,) = told(corpus.root, "document_poisoned")
+    assert (event["stage"], event["why"]) == (told(corpus.root, "stage_started")[0]["stage"], found["error"])
+
+
+def test_a_second_run_leaves_it_aside(corpus, deadly, poisoned):
+    recipe = poisoned(a17=deadly.KILL)
+    deadly.curate(recipe, 1)
+    before = tables(corpus.root / "out")
+    assert deadly.curate(recipe, 0).tasks_run == 0
+    assert tables(corpus.root / "out") == before
+
+
+def test_documents_that_kill_in_one_task_and_in_two_are_all_found(corpus, deadly, poisoned, as_if_raised):
+    recipe = poisoned(a3=deadly.KILL, a5=deadly.SEGFAULT, a80=deadly.KILL)
+    deadly.curate(recipe, 2)
+    assert set(set_aside(corpus.root / "out")) == {"a3", "a5", "a80"}
+    assert len({event["task"] for event in told(corpus.root, "document_poisoned")}) == 2
+    assert tables(corpus.root / "out") == as_if_raised(recipe)
+
+
+def test_documents_that_only_kill_together_are_not_blamed_alone(corpus, deadly, poisoned):
+    with pytest.raises(RunError, match="no single document is the cause") as caught:
+        deadly.curate(poisoned(a3=deadly.TOGETHER, a5=deadly.TOGETHER), 1)
+    assert "fewer workers" in caught.value.fix
+    assert not list((corpus.root / "out").rglob("*.poison"))
+
+
+def test_a_task_whose_reading_kills_is_given_up(corpus, deadly, poisoned):
+    with pytest.raises(RunError, match="reading its input alone does it") as caught:
+        deadly.curate(poisoned(a80="harmless"), 1, DiesReading())
+    assert "its process died" in caught.value.what
+
+
+class DiesReading:
+    """An executor in which every process that touches task 0 of a stage dies, also one that judges no document."""
+
+    apart, capacity = True, 1
+
+    def submit(self, job):
+        self.job = job
+
+    def wait(self, seconds):
+        return [Outcome(self.job, None, DIED) if self.job.task == 0 else Outcome(self.job, run_job(self.job))]
+
+    def close(self, failed):
+        pass
+
+
+def test_more_than_may_be_set_aside_fail_the_run(corpus, deadly, poisoned):
+    recipe = poisoned(a3=deadly.KILL)
+    corpus.yaml("recipe.yaml", {**orjson.loads(recipe.read_bytes()), "max_quarantined": 0})
+    with pytest.raises(RunError, match="source a: too many documents had to be set aside") as caught:
+        deadly.curate(recipe, 1)
+    assert "a3" in caught.value.seen
+
+
+def test_too_many_in_one_task_are_a_fault_of_the_code(corpus, deadly, poisoned, monkeypatch):
+    monkeypatch.setattr("midtrain.pipelines.runner.MOST_POISONED", 1)
+    with pytest.raises(RunError, match="also after 1 of its documents were set aside"):
+        deadly.curate(poisoned(a3=deadly.KILL, a5=deadly.KILL), 1)
+
+
+def test_a_driver_killed_while_it_looks_goes_on_where_it_stopped(
+    corpus, deadly, poisoned, as_if_raised, processes, wait_until
+):
+    recipe = poisoned(a3=deadly.KILL, a5=deadly.KILL)
+    path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
+    driver = processes.start(f"{HERE}/toy_filters.py", str(recipe), "1", PYTHONPATH=path)
+    events = corpus.root / "out" / "events.jsonl"
+    wait_until(lambda: events.exists() and b"document_poisoned" in events.read_bytes())
+    processes.kill(driver, whole_group=False)
+    assert processes.left() == []
+    assert len(list((corpus.root / "out").rglob("*.poison"))) == 1
+    done = {event["task"] for event in told(corpus.root, "task_finished")}
+    events.rename(events.with_suffix(".first"))
+    deadly.curate(recipe, 1)
+    assert len(told(corpus.root, "document_poisoned")) == 1
+    started = told(corpus.root, "stage_started")[0]["folder"]
+    again = {event["task"] for event in told(corpus.root, "task_finished") if event["folder"] == started}
+    assert done.isdisjoint(again)
+    assert set(set_aside(corpus.root / "out")) == {"a3", "a5"}
+    assert tables(corpus.root / "out") == as_if_raised(recipe)
