@@ -84,13 +84,12 @@ def test_runs_killed_again_and_again_at_any_moment_come_to_the_same(corpus, undi
 
 
 @pytest.mark.slow
-def test_a_worker_killed_in_the_middle_is_an_error(corpus, undisturbed, processes, wait_until):
+def test_a_worker_killed_in_the_middle_costs_only_its_task(corpus, undisturbed, processes, wait_until):
     process = start(corpus, processes)
     wait_until(lambda: corpus.finished("out"))
     os.kill(processes.workers(process)[-1], signal.SIGKILL)
     said = processes.end(process)
-    assert said.code == 1
-    assert "a worker process died" in said.err
+    assert said.code == 0
     assert "Traceback" not in said.err
     assert processes.left() == []
     check_resumed(corpus, processes, undisturbed)
@@ -105,7 +104,7 @@ def test_an_interrupted_run_says_so_and_goes_on(corpus, undisturbed, processes, 
     said = processes.end(process)
     assert said.code == 130
     assert said.err.strip().endswith(
-        "midtrain: interrupted; run the same command again to go on (train: with --resume)"
+        "midtrain: interrupted; run the same command again to go on (train: with --resume; demo: it starts anew)"
     )
     assert "Traceback" not in said.err
     assert processes.left() == []
@@ -148,8 +147,8 @@ def test_a_build_that_dies_at_any_write_is_made_good(shop, built_workshop, dying
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", ["group", "driver", "worker"])
-def test_a_killed_build_goes_on_where_it_stopped(corpus, processes, wait_until, monkeypatch, what):
+@pytest.mark.parametrize(("what", "when"), [("group", (3, 12, 30)), ("driver", (3, 12, 30)), ("worker", (3,))])
+def test_a_killed_build_goes_on_where_it_stopped(corpus, processes, wait_until, monkeypatch, what, when):
     monkeypatch.setattr(inputs, "MIN_SPLIT", 2000)
     corpus.curate()
     reference = type(corpus)(corpus.root / "reference")
@@ -157,14 +156,13 @@ def test_a_killed_build_goes_on_where_it_stopped(corpus, processes, wait_until, 
     reference.mixture = lambda **changed: corpus.mixture(**{"output": str(reference.root / "shards"), **changed})
     reference.build()
     command = ("-m", "midtrain", "build", str(corpus.yaml("mixture.yaml", corpus.mixture())), "--workers", "2")
-    for tasks in (3, 12, 30):
+    for tasks in when:
         process = processes.start(*command)
         wait_until(lambda tasks=tasks: len(corpus.finished("shards")) >= tasks)
         if what == "worker":
             os.kill(processes.workers(process)[0], signal.SIGKILL)
             said = processes.end(process)
-            assert (said.code, "Traceback" in said.err) == (1, False)
-            assert "a worker process died" in said.err
+            assert (said.code, "Traceback" in said.err) == (0, False)  # its task ran again
         else:
             processes.kill(process, whole_group=what == "group")
         assert processes.left() == []
