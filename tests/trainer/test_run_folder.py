@@ -67,7 +67,7 @@ def test_the_checkpoint_to_start_from_is_not_removed(run):
 
 def test_an_empty_folder_is_as_good_as_none(run, tmp_path):
     (tmp_path / "runs" / "tiny").mkdir(parents=True)
-    open_folder(run())
+    assert stored(open_folder(run())) == run().value
 
 
 def test_a_file_in_the_way_is_named(run, tmp_path):
