@@ -49,6 +49,10 @@ RayAddress = Annotated[
     str | None,
     typer.Option("--ray", metavar="local|auto|ADDRESS", help="Run on Ray: started here, found, or at an address."),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory that the run may use: 8GiB. Default: 80 % of what the machine leaves."),
+]
 Stall = Annotated[
     float, typer.Option(min=0, metavar="MINUTES", help="End a run in which no task ended for so long; it can go on.")
 ]
@@ -96,6 +100,23 @@ def curate(
     with progress.running(), _executor(ray, workers) as executor:
         result = pipeline.curate(loaded, _workers(workers), progress, overwrite, executor, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
+
+
+@app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")
+def plan(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Set = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Plans a recipe from a sample; refuses one that cannot fit, with the table all the same."""
+    from .pipelines import plan as planning
+    from .pipelines import recipe as recipes
+
+    planned = planning.plan(recipes.load(recipe, overrides or ()), _workers(workers), memory)
+    _show(planning.table(planned), as_json)
+    planned.refuse()
 
 
 @app.command(help="Build: curated documents to tokenized, packed shards and the exact order of training.")

@@ -16,7 +16,9 @@ from pydantic_core import PydanticCustomError
 from .. import config
 from ..errors import ConfigError
 
-SHARE = 0.8  # of what the machine leaves; the rest is for page cache, which the exchange lives on, and for errors of plans
+SHARE = (
+    0.8  # of what the machine leaves; the rest is for page cache, which the exchange lives on, and for errors of plans
+)
 DRIVER = 110 << 20  # bytes: the driver (47 MiB) and its fork server (56 MiB), measured as `peak` does
 DRIVER_TASK = 4 << 10  # bytes that the driver holds a task: its result, its split, its name in the manifest
 LOOK_EVERY = 0.05  # seconds
@@ -60,7 +62,9 @@ def of(memory: str | None, root: Path = Path("/")) -> Budget:
     try:
         size = int(str(config.parse_bytes(memory)))
     except PydanticCustomError as wrong:
-        raise ConfigError(wrong.message(), where="--memory", seen=memory, expected="for example 8GiB or 500MB") from None
+        raise ConfigError(
+            wrong.message(), where="--memory", seen=memory, expected="for example 8GiB or 500MB"
+        ) from None
     if size == 0:
         raise ConfigError("no memory is not enough", where="--memory", seen=memory, expected="for example 8GiB")
     return Budget(size, "--memory")
@@ -192,17 +196,22 @@ def refusal(stage_name: str, budget: int, needed: int) -> ConfigError:
     return ConfigError(
         f"{stage_name}: the memory is too small for a single worker",
         seen=spelled(budget, up=False),
-        expected=f"at least {spelled(needed)}",
-        fix=f"--memory {spelled(needed)}, on a machine or in a control group that has it",
+        expected=f"at least {spelled(needed, up=True)}",
+        fix=f"--memory {spelled(needed, up=True)}, on a machine or in a control group that has it",
     )
 
 
-def spelled(size: int, up: bool = True) -> str:
-    """A number of bytes in two or three digits, as `--memory` takes it: `1.3GB`, `640MB`; rounded up, or down."""
+def spelled(size: int, up: bool | None = None) -> str:
+    """A number of bytes in two or three digits, as `--memory` takes it: `1.3GB`, `640MB`.
+
+    Args:
+        size: bytes.
+        up: whether it is rounded up, as what is needed is, or down, as what is there; None to the nearest.
+    """
     for unit, scale in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if size >= scale:
             step = scale // 10 if size < 100 * scale else scale
-            whole = (-(-size // step) if up else size // step) * step
+            whole = (size + {True: step - 1, False: 0, None: step // 2}[up]) // step * step
             return f"{whole / scale:.1f}".removesuffix(".0") + unit
     return f"{size}B"
 

@@ -202,6 +202,49 @@ def file_bytes(file: InputFile, source: SourceSpec) -> int:
     return file.size * (EXPANSION if _compressed(file.path, source) else 1)
 
 
+def largest_units(sources: Sequence[SourceSpec], files: Sequence[InputFile]) -> tuple[int, int]:
+    """Bytes of the largest row group, and of the largest file that is one document: what is held as a whole."""
+    known = {source.name: source for source in sources}
+    groups = max((group for file in files for group in file.row_groups), default=0)
+    whole = [(file, known[file.source]) for file in files if known[file.source].document == "file"]
+    sizes = [file_bytes(file, source) for file, source in whole if source.container(file.path) == "text"]
+    return groups, max(sizes, default=0)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much there is of a source: files, their bytes, and the bytes of records in them.
+
+    Args:
+        plain: bytes of records that are known: uncompressed files, row groups of Parquet.
+        compressed: bytes of compressed files, whose records only a look inside can measure.
+        probe: one of these, from the middle; empty where there is none.
+        problems: of a generated source.
+    """
+
+    files: int
+    bytes: int
+    plain: int
+    compressed: int
+    probe: str
+    problems: int
+
+
+def extent(source: SourceSpec, files: Sequence[InputFile]) -> Extent:
+    """How much there is of a source."""
+    own = [file for file in files if file.source == source.name]
+    packed = [file for file in own if file.path.endswith(storage.COMPRESSIONS)]
+    plain = sum(sum(file.row_groups) or file.size for file in own) - sum(file.size for file in packed)
+    return Extent(
+        files=len(own),
+        bytes=sum(file.size for file in own),
+        plain=plain,
+        compressed=sum(file.size for file in packed),
+        probe=packed[len(packed) // 2].path if packed else "",
+        problems=(source.count or 0) * len(source.tasks),
+    )
+
+
 def _compressed(path: str, source: SourceSpec) -> bool:
     return path.endswith(storage.COMPRESSIONS) or source.container(path) == "parquet"
 

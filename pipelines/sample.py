@@ -1,0 +1,232 @@
+"""A sample of every source, put through the steps by one process of its own: what a plan extrapolates from.
+
+A fresh process, so that its peak of memory is a worker's; a temporary folder, so that nothing of it is left. Costs up
+to 16 MiB of text a source, about a second each with the usual steps, and one start of a worker.
+"""
+
+import itertools
+import multiprocessing
+import tempfile
+import time
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import zstandard
+
+from .. import storage
+from ..errors import MidtrainError, RunError
+from . import budget
+from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .executor import start_fork_server
+from .parts import PartWriter, read_part
+from .reading import read
+
+SAMPLE_BYTES = 16 << 20  # of a source
+PLACES = 4  # of a source, that the sample is taken from
+WARM_ROWS = 64  # documents that are judged once before the clock runs: models and kernels are loaded then
+PROBE_BYTES = 4 << 20  # of a compressed file that are unpacked to see how far they stretch
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one stage made of a sample: documents and bytes of text that it kept, what that and the rest take on disk,
+    and the CPU time in seconds."""
+
+    kept: int
+    text: int
+    stored: int
+    beside: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A source's sample: documents, bytes that they were read from, their text, their largest, their ids' bytes.
+
+    `stretch` is what a compressed byte of the source gives, `stages` what each stage in turn made of it.
+    """
+
+    documents: int
+    bytes: int
+    text: int
+    largest: int
+    identities: int
+    stretch: float
+    stages: tuple[Judged, ...]
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The samples of all sources, and the peak of memory of the process that took them, in bytes."""
+
+    samples: Mapping[str, Sample]
+    peak: int
+
+
+def take(stages: Sequence[DocumentStage], probes: Mapping[str, str]) -> Sampled:
+    """Samples every source.
+
+    Args:
+        stages: the stages to go through; the first one's parents need not be finished where it reads inputs.
+        probes: each source's compressed file to look into; empty where it has none.
+
+    Raises:
+        MidtrainError: what the stages themselves would raise.
+        RunError: the process died.
+    """
+    start_fork_server()
+    context = multiprocessing.get_context("forkserver")
+    work = {source: _places(stages[0], source) for source in probes}
+    with tempfile.TemporaryDirectory(prefix="midtrain-plan-") as folder:
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=_child, args=(send, tuple(stages), work, dict(probes), folder), daemon=True)
+        process.start()
+        send.close()
+        try:
+            found = receive.recv()
+        except EOFError:
+            raise RunError(
+                "the process that took the sample died",
+                seen="out of memory, or a crash in native code",
+                fix="a run would narrow it down to the document: midtrain curate",
+            ) from None
+        finally:
+            process.join()
+            receive.close()
+    if isinstance(found, MidtrainError):
+        raise found
+    assert isinstance(found, Sampled)  # noqa: S101 - our own child's other answer
+    return found
+
+
+def _child(
+    send: Connection,
+    stages: Sequence[DocumentStage],
+    work: Mapping[str, Sequence[Any]],
+    probes: Mapping[str, str],
+    folder: str,
+) -> None:
+    budget.reset_peak()
+    try:
+        samples = {
+            source: _sample(stages, source, places, probes[source], Path(folder) / str(number))
+            for number, (source, places) in enumerate(work.items())
+        }
+        send.send(Sampled(samples, budget.peak()))
+    except MidtrainError as error:
+        send.send(error)
+
+
+def _sample(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], probe: str, folder: Path) -> Sample:
+    _warm(stages, source, places, folder / "warm")
+    seen = _Seen()
+    batches = seen.watch(_taken(stages[0], places))
+    judged = []
+    for number, stage in enumerate(stages):
+        started = time.process_time()
+        with PartWriter(folder / str(number), 0, source, stage.schema()) as writer:
+            for batch in batches:
+                writer.read(batch.num_rows, 0)
+                stage.apply(batch, source, writer)
+            result = writer.finish()
+        seconds = time.process_time() - started
+        stored = sum(file.bytes for file in result.files if file.path.startswith("part-"))
+        beside = sum(file.bytes for file in result.files) - stored
+        judged.append(Judged(result.counts["kept"], result.counts["text_bytes"], stored, beside, seconds))
+        batches = read_part(folder / str(number) / "part-00000.parquet") if stored else iter(())
+    stretch = _stretch(probe) if probe else 1.0
+    return Sample(seen.documents, seen.bytes, seen.text, seen.largest, seen.identities, stretch, tuple(judged))
+
+
+def _places(stage: DocumentStage, source: str) -> list[Any]:
+    """A few places of a source at which reading can begin, spread over it.
+
+    They are tasks of a stage that reads (none in the middle of a compressed stream, which is read from its start for
+    each) and parts of the earlier stage of one that passes on.
+    """
+    found: list[Any] = []
+    if isinstance(stage, ReadDocuments):
+        own = [splits for splits in stage.cut if splits[0].source == source]
+        found = [one for one in own if not (one[0].start and one[0].path.endswith(storage.COMPRESSIONS))]
+    elif isinstance(stage, RemoveDuplicates):
+        found = [part for part in stage.upstream.parts if part.source == source]
+    count = min(PLACES, len(found))
+    return [found[(2 * number + 1) * len(found) // (2 * count)] for number in range(count)]
+
+
+def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """The documents that the steps would see from there, with the bytes that they were read from.
+
+    What an exchange would leave out is among them: it need not be finished.
+    """
+    if isinstance(stage, ReadDocuments):
+        source = next(one for one in stage.sources if one.name == place[0].source)
+        yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
+    elif isinstance(stage, RemoveDuplicates):
+        yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
+
+
+def _taken(stage: DocumentStage, places: Sequence[Any]) -> Iterator[tuple[pa.RecordBatch, int]]:
+    for place in places:
+        taken = 0
+        for batch, size in _peek(stage, place):
+            yield batch, size
+            taken += size
+            if taken >= SAMPLE_BYTES // len(places):
+                break
+
+
+class _Seen:
+    """Counts the documents that go by."""
+
+    documents = bytes = text = largest = identities = 0
+
+    def watch(self, batches: Iterator[tuple[pa.RecordBatch, int]]) -> Iterator[pa.RecordBatch]:
+        for batch, size in batches:
+            lengths = pc.binary_length(batch.column("text"))
+            self.documents += batch.num_rows
+            self.bytes += size
+            self.text += pc.sum(lengths).as_py() or 0
+            self.largest = max(self.largest, pc.max(lengths).as_py() or 0)
+            self.identities += pc.sum(pc.binary_length(batch.column("id"))).as_py() or 0
+            yield batch
+
+
+def _warm(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], folder: Path) -> None:
+    """Has every stage judge a few documents, so that what it loads once is in nobody's time."""
+    batches = (batch for place in places[:1] for batch, _ in _peek(stages[0], place))
+    for batch in itertools.islice(batches, 1):
+        for stage in stages:
+            with PartWriter(folder, 0, source, stage.schema()) as writer:
+                stage.apply(batch.slice(0, WARM_ROWS), source, writer)
+                writer.abandon()
+
+
+def _stretch(path: str) -> float:
+    """Bytes that a byte of a compressed file gives, at its beginning.
+
+    Raises:
+        RunError: the stream is damaged.
+    """
+    with storage.open_input(path) as stream:
+        packed = stream.read(PROBE_BYTES)
+    try:
+        return _unpacked(packed, path.endswith(".gz")) / max(len(packed), 1)
+    except (zlib.error, zstandard.ZstdError) as error:
+        raise RunError(f"the stream is damaged: {error}", where=path, fix="replace the file") from None
+
+
+def _unpacked(packed: bytes, gzip: bool) -> int:
+    """The length of what the bytes give: a file may be several streams, one behind the other."""
+    size = 0
+    while packed.strip(b"\0"):
+        stream: Any = zlib.decompressobj(31) if gzip else zstandard.ZstdDecompressor().decompressobj()
+        size += len(stream.decompress(packed))
+        packed = stream.unused_data
+    return size
