@@ -168,9 +168,13 @@ class ReadDocuments(DocumentStage):
 
     def memory(self) -> int:
         """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
-        tasks = Counter(self.source_of(task) for task in range(self.tasks()))
+        tasks = self.tasks_by_source()
         text = max(text_bytes(source, self.files) // tasks[source.name] for source in self.sources)
         return footprints.reading(text, *largest_units(self.sources, self.files), self.steps)
+
+    def tasks_by_source(self) -> dict[str, int]:
+        """The number of tasks that read each source."""
+        return dict(Counter(splits[0].source for splits in self.cut))
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """As every stage of documents, and no source may be empty.

@@ -188,7 +188,7 @@ class Estimator:
     def _parts(self, stage: DocumentStage) -> dict[str, int]:
         """The tasks of each source."""
         if isinstance(stage, ReadDocuments):
-            return dict(Counter(stage.source_of(task) for task in range(stage.tasks())))
+            return stage.tasks_by_source()
         assert isinstance(stage, RemoveDuplicates)  # noqa: S101 - there are two kinds
         return self._passed[stage.upstream.fingerprint].parts
 
@@ -210,8 +210,8 @@ class Estimator:
         """Exact where the parents are finished, and more where the sample has seen a document larger than a batch."""
         known = all(parent.fingerprint in self.finished for parent in stage.parents)
         largest = max((one.largest for one in self.sampled.samples.values()), default=0) if self.sampled else 0
-        more = footprints.large_document(largest) if isinstance(stage, DocumentStage | WriteKeys) else 0
-        return (stage.memory() if known else otherwise) + more
+        memory = stage.memory() if known else otherwise
+        return footprints.with_document(memory, largest) if isinstance(stage, DocumentStage | WriteKeys) else memory
 
     def _identity(self) -> float:
         samples = self.sampled.samples.values() if self.sampled else ()

@@ -25,7 +25,7 @@ READ_GROUP = 2.4  # bytes held a byte of a row group that is read back: its page
 READ_ROWS = 3.2  # bytes held a byte of the rows that are read at a time: columns, copies
 PARQUET_GROUP = 0.5  # bytes held a byte of an input's row group: its compressed columns
 WHOLE_FILE = 5  # bytes held a byte of a text file that is one document
-LARGE_DOCUMENT = 7  # bytes held a byte of a document larger than a batch: line, text, columns, words, row group
+LARGE_DOCUMENT = 7  # bytes held a byte of a document of tens of MB: line, text, columns, words, row group
 KEY = 82  # bytes a row while duplicates are chosen: sorted halves, positions, masks
 KEY_WRITTEN = 200  # bytes a row while keys are written: columns, and the same grouped by partition
 HELD_OUT_KEY = 25  # bytes a key while the smallest are taken: read, joined, sorted
@@ -59,8 +59,8 @@ def reading(text: int, row_group: int, file: int, chosen: Sequence[Step]) -> int
         file: bytes of the largest file that is one document, decompressed.
         chosen: the fused steps.
     """
-    held = READ_BATCH * min(text, BATCH_BYTES) + WRITE_GROUP * min(text, GROUP)
-    return WORKER + READING + int(held + PARQUET_GROUP * row_group + WHOLE_FILE * file) + steps(text, chosen)
+    held = max(READ_BATCH * min(text, BATCH_BYTES) + WRITE_GROUP * min(text, GROUP), WHOLE_FILE * file)
+    return WORKER + READING + int(held + PARQUET_GROUP * row_group) + steps(text, chosen)
 
 
 def part_reading(text: int, rows: int) -> int:
@@ -113,6 +113,6 @@ def writing_shards(exchanged: int) -> int:
     return WORKER + SHARDS + int(SHARD * exchanged)
 
 
-def large_document(size: int) -> int:
-    """Bytes that a task holds more for its largest document; nothing for one that fits a batch."""
-    return LARGE_DOCUMENT * max(size - BATCH_BYTES, 0)
+def with_document(memory: int, size: int) -> int:
+    """Bytes of a worker that needs so many otherwise and has a document of that size to read, judge or write."""
+    return max(memory, WORKER + PART_READING + LARGE_DOCUMENT * size)

@@ -136,7 +136,8 @@ def plan(recipe: Recipe, workers: int, memory: str | None) -> Plan:
     estimator = Estimator(finished, unneeded, sampled, to_judge[0] if to_judge else None, extents)
     planned = tuple(one for one in map(estimator.plan, ordered) if one.tasks)
     counts = finished[reader.fingerprint].counts["sources"] if reader.fingerprint in finished else {}
-    inputs = tuple(_input(reader, name, one, sampled, counts.get(name)) for name, one in extents.items())
+    tasks = reader.tasks_by_source()
+    inputs = tuple(_input(name, one, sampled, counts.get(name), tasks[name]) for name, one in extents.items())
     return Plan(recipe.output, inputs, planned, found, max(workers, 1), _free(recipe.output))
 
 
@@ -145,9 +146,7 @@ def _sampled(stages: Sequence[DocumentStage], extents: dict[str, Extent]) -> Sam
     return take(stages, probes)
 
 
-def _input(
-    reader: ReadDocuments, name: str, one: Extent, sampled: Sampled | None, counts: dict[str, Any] | None
-) -> Input:
+def _input(name: str, one: Extent, sampled: Sampled | None, counts: dict[str, Any] | None, tasks: int) -> Input:
     if counts is not None:
         text = int(counts["bytes"])
     elif sampled is None:
@@ -156,7 +155,6 @@ def _input(
         sample = sampled.samples[name]
         problems = one.problems / max(sample.documents, 1) * sample.bytes
         text = round(problems or one.plain + one.compressed * sample.stretch)
-    tasks = sum(reader.source_of(task) == name for task in range(reader.tasks()))
     return Input(name, one.files, one.bytes, text, tasks)
 
 

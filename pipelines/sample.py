@@ -4,16 +4,17 @@ A fresh process, so that its peak of memory is a worker's; a temporary folder, s
 to 16 MiB of text a source, about a second each with the usual steps, and one start of a worker.
 """
 
+import io
 import itertools
 import multiprocessing
 import tempfile
 import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -24,13 +25,25 @@ from ..errors import MidtrainError, RunError
 from . import budget
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
 from .executor import start_fork_server
+from .inputs import EXPANSION, Split, Task
 from .parts import PartWriter, read_part
+from .readers.jsonl import BUFFER
 from .reading import read
 
 SAMPLE_BYTES = 16 << 20  # of a source
 PLACES = 4  # of a source, that the sample is taken from
 WARM_ROWS = 64  # documents that are judged once before the clock runs: models and kernels are loaded then
+LOOK_BYTES = 512 << 20  # of a compressed stream that are unpacked at most to reach a place inside (about 1 s)
 PROBE_BYTES = 4 << 20  # of a compressed file that are unpacked to see how far they stretch
+
+
+@dataclass(frozen=True)
+class Inside:
+    """A place in a compressed file of lines: the split of the whole file, its bytes, and how far in, from 0 to 1."""
+
+    whole: Split
+    size: int
+    at: float
 
 
 @dataclass(frozen=True)
@@ -124,6 +137,9 @@ def _child(
 
 
 def _sample(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], probe: str, folder: Path) -> Sample:
+    folder.mkdir()
+    stretch = _stretch(probe) if probe else 1.0
+    places = [_unpacked(place, stretch, SAMPLE_BYTES // len(places), folder) for place in places]
     _warm(stages, source, places, folder / "warm")
     seen = _Seen()
     batches = seen.watch(_taken(stages[0], places))
@@ -140,24 +156,47 @@ def _sample(stages: Sequence[DocumentStage], source: str, places: Sequence[Any],
         beside = sum(file.bytes for file in result.files) - stored
         judged.append(Judged(result.counts["kept"], result.counts["text_bytes"], stored, beside, seconds))
         batches = read_part(folder / str(number) / "part-00000.parquet") if stored else iter(())
-    stretch = _stretch(probe) if probe else 1.0
     return Sample(seen.documents, seen.bytes, seen.text, seen.largest, seen.identities, stretch, tuple(judged))
 
 
 def _places(stage: DocumentStage, source: str) -> list[Any]:
     """A few places of a source at which reading can begin, spread over it.
 
-    They are tasks of a stage that reads (none in the middle of a compressed stream, which is read from its start for
-    each) and parts of the earlier stage of one that passes on.
+    They are tasks of a stage that reads (for those of a compressed file that is cut, where in it they begin) and parts
+    of the earlier stage of one that passes on.
     """
     found: list[Any] = []
     if isinstance(stage, ReadDocuments):
-        own = [splits for splits in stage.cut if splits[0].source == source]
-        found = [one for one in own if not (one[0].start and one[0].path.endswith(storage.COMPRESSIONS))]
+        sizes = {file.path: file.size for file in stage.files if file.source == source}
+        found = [_inside(splits, sizes) for splits in stage.cut if splits[0].source == source]
     elif isinstance(stage, RemoveDuplicates):
         found = [part for part in stage.upstream.parts if part.source == source]
     count = min(PLACES, len(found))
     return [found[(2 * number + 1) * len(found) // (2 * count)] for number in range(count)]
+
+
+def _inside(splits: Task, sizes: Mapping[str, int]) -> Task | Inside:
+    first = splits[0]
+    if not first.path.endswith(storage.COMPRESSIONS) or (first.start == 0 and first.stop < 0):
+        return splits
+    size = sizes[first.path]
+    return Inside(replace(first, start=0, stop=-1), size, first.start / (size * EXPANSION))
+
+
+def _unpacked(place: Any, stretch: float, most: int, folder: Path) -> Any:
+    """A place that can be read at once: of one inside a compressed file its lines, in a file of their own."""
+    if not isinstance(place, Inside):
+        return place
+    path = folder / f"{place.at:.6f}-{Path(place.whole.path).stem}"  # what it was called before it was compressed
+    with storage.open_stream(place.whole.path) as raw, path.open("wb") as lines:
+        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
+        start = min(int(place.at * place.size * stretch), LOOK_BYTES)
+        if start:
+            storage.skip(stream, start)
+            stream.readline()
+        while lines.tell() < most and (line := stream.readline()):
+            lines.write(line)
+    return (replace(place.whole, path=str(path)),)
 
 
 def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
@@ -217,12 +256,12 @@ def _stretch(path: str) -> float:
     with storage.open_input(path) as stream:
         packed = stream.read(PROBE_BYTES)
     try:
-        return _unpacked(packed, path.endswith(".gz")) / max(len(packed), 1)
+        return _length(packed, path.endswith(".gz")) / max(len(packed), 1)
     except (zlib.error, zstandard.ZstdError) as error:
         raise RunError(f"the stream is damaged: {error}", where=path, fix="replace the file") from None
 
 
-def _unpacked(packed: bytes, gzip: bool) -> int:
+def _length(packed: bytes, gzip: bool) -> int:
     """The length of what the bytes give: a file may be several streams, one behind the other."""
     size = 0
     while packed.strip(b"\0"):
