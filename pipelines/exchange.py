@@ -21,7 +21,7 @@ from ..manifest import OutputFile
 def write(
     folder: Path, name: str, rows: pa.RecordBatch, partition: npt.NDArray[Any], partitions: int, source: str = ""
 ) -> OutputFile:
-    """Writes rows grouped by partition; within one they keep their order.
+    """Writes rows grouped by partition; within one they keep their order. Holds them twice.
 
     Args:
         folder: the stage's folder.

@@ -7,6 +7,7 @@ to 16 MiB of text a source, about a second each with the usual steps, and one st
 import io
 import itertools
 import multiprocessing
+import signal
 import tempfile
 import time
 import zlib
@@ -28,9 +29,11 @@ from .executor import start_fork_server
 from .inputs import EXPANSION, Split, Task
 from .parts import PartWriter, read_part
 from .readers.jsonl import BUFFER
+from .readers.records import BATCH_BYTES
 from .reading import read
 
 SAMPLE_BYTES = 16 << 20  # of a source
+SAMPLE_ALL = 256 << 20  # of all sources: where there are many, each gives less
 PLACES = 4  # of a source, that the sample is taken from
 WARM_ROWS = 64  # documents that are judged once before the clock runs: models and kernels are loaded then
 LOOK_BYTES = 512 << 20  # of a compressed stream that are unpacked at most to reach a place inside (about 1 s)
@@ -98,7 +101,7 @@ def take(stages: Sequence[DocumentStage], probes: Mapping[str, str]) -> Sampled:
     work = {source: _places(stages[0], source) for source in probes}
     with tempfile.TemporaryDirectory(prefix="midtrain-plan-") as folder:
         receive, send = context.Pipe(duplex=False)
-        process = context.Process(target=_child, args=(send, tuple(stages), work, dict(probes), folder), daemon=True)
+        process = context.Process(target=_child, args=(send, tuple(stages), work, probes, folder), daemon=True)
         process.start()
         send.close()
         try:
@@ -110,6 +113,7 @@ def take(stages: Sequence[DocumentStage], probes: Mapping[str, str]) -> Sampled:
                 fix="a run would narrow it down to the document: midtrain curate",
             ) from None
         finally:
+            process.kill()  # it has sent all that it has, or is not to be waited for
             process.join()
             receive.close()
     if isinstance(found, MidtrainError):
@@ -125,10 +129,12 @@ def _child(
     probes: Mapping[str, str],
     folder: str,
 ) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver alone answers it
     budget.reset_peak()
+    most = min(SAMPLE_BYTES, SAMPLE_ALL // len(work))
     try:
         samples = {
-            source: _sample(stages, source, places, probes[source], Path(folder) / str(number))
+            source: _sample(stages, source, places, most, probes[source], Path(folder) / str(number))
             for number, (source, places) in enumerate(work.items())
         }
         send.send(Sampled(samples, budget.peak()))
@@ -136,13 +142,15 @@ def _child(
         send.send(error)
 
 
-def _sample(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], probe: str, folder: Path) -> Sample:
+def _sample(
+    stages: Sequence[DocumentStage], source: str, places: Sequence[Any], most: int, probe: str, folder: Path
+) -> Sample:
     folder.mkdir()
     stretch = _stretch(probe) if probe else 1.0
-    places = [_unpacked(place, stretch, SAMPLE_BYTES // len(places), folder) for place in places]
+    places = [_unpacked(place, stretch, most // len(places), folder) for place in places]
     _warm(stages, source, places, folder / "warm")
     seen = _Seen()
-    batches = seen.watch(_taken(stages[0], places))
+    batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
     judged = []
     for number, stage in enumerate(stages):
         started = time.process_time()
@@ -211,13 +219,17 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
         yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
 
 
-def _taken(stage: DocumentStage, places: Sequence[Any]) -> Iterator[tuple[pa.RecordBatch, int]]:
+def _taken(stage: DocumentStage, places: Sequence[Any], most: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+    """Batches until they have so many bytes of each place; only where that is less than a batch, one is cut."""
     for place in places:
         taken = 0
         for batch, size in _peek(stage, place):
+            if size > most and most < BATCH_BYTES and batch.num_rows:
+                rows = max(batch.num_rows * most // size, 1)
+                batch, size = batch.slice(0, rows), size * rows // batch.num_rows
             yield batch, size
             taken += size
-            if taken >= SAMPLE_BYTES // len(places):
+            if taken >= most:
                 break
 
 

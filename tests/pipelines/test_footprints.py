@@ -1,4 +1,4 @@
-"""What a worker needs: never less than a worker that does nothing, never less for more, and bounded where the code is."""
+"""What a worker needs: never less than one that does nothing, never less for more, and bounded where the code is."""
 
 import pytest
 from hypothesis import given

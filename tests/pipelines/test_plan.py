@@ -246,6 +246,19 @@ def test_a_sample_whose_process_dies_is_an_error_of_ours(corpus, monkeypatch):
         plan.plan(loaded, 1, None)
 
 
+def test_many_sources_give_less_each(corpus, monkeypatch):
+    path = corpus.yaml("recipe.yaml", corpus.recipe())
+    monkeypatch.setattr(sample, "SAMPLE_ALL", 4 * 20_000)
+    stages = plan.stages_of(recipe.load(path))
+    reached = []
+    for source in ("a", "b", "twins"):
+        places = sample._places(stages[0], source)
+        taken = list(sample._taken(stages[0], places, 5_000))
+        reached.append(sum(size for _, size in taken))
+        assert all(batch.num_rows > 0 for batch, _ in taken)
+    assert all(1_000 < size <= 5_000 * sample.PLACES for size in reached)
+
+
 def test_the_sample_leaves_nothing_behind(corpus, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
