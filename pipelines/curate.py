@@ -62,19 +62,17 @@ def plan(recipe: Recipe) -> list[DocumentStage]:
 
 def curate(
     recipe: Recipe,
-    workers: int,
+    executor: Executor,
     progress: Progress,
     overwrite: bool = False,
-    executor: Executor | None = None,
     stall: float = STALL,
 ) -> Curated:
     """Runs a recipe.
 
     Args:
         recipe: the loaded recipe.
-        workers: 0 runs in this process, N in N local processes.
+        executor: where the tasks run; it is closed when they have.
         progress: what the person sees.
-        executor: carries the tasks elsewhere than `workers` says.
         stall: seconds without any task ending after which the run is given up.
         overwrite: whether the output of another recipe in the same folder may be replaced.
 
@@ -84,7 +82,7 @@ def curate(
             run is at work in the folder.
     """
     output = Output(recipe.output, "curate")
-    with output.opened(), Runner(workers, Events(recipe.output / EVENTS), progress, executor, stall) as runner:
+    with output.opened(), Runner(executor, Events(recipe.output / EVENTS), progress, stall) as runner:
         stages = plan(recipe)
         output.claim(stages[-1].fingerprint, overwrite)
         output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)

@@ -45,6 +45,7 @@ class Stage(ABC):
     root: Path
     version: ClassVar[int] = 1
     num_cpus: ClassVar[float] = 1.0  # that one task keeps busy
+    num_gpus: ClassVar[float] = 0.0  # and GPUs, on a cluster that has them
     divisible: ClassVar[bool] = False  # whether `probe` can try some documents of a task alone
     scratch: ClassVar[bool] = False  # nothing but later stages reads it: removed when the whole run is complete
 

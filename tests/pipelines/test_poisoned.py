@@ -10,7 +10,7 @@ import pytest
 from midtrain import storage
 from midtrain.errors import RunError
 from midtrain.pipelines import inputs
-from midtrain.pipelines.executor import DIED, Outcome, run_job
+from midtrain.pipelines.executor import Outcome, run_job
 
 HERE = Path(__file__).parent
 
@@ -111,20 +111,28 @@ def test_documents_that_only_kill_together_are_not_blamed_alone(corpus, deadly, 
 
 def test_a_task_whose_reading_kills_is_given_up(corpus, deadly, poisoned):
     with pytest.raises(RunError, match="reading its input alone does it") as caught:
-        deadly.curate(poisoned(a80="harmless"), 1, DiesReading())
+        deadly.curate(poisoned(a80="harmless"), DiesReading())
     assert "its process died" in caught.value.what
 
 
 class DiesReading:
     """An executor in which every process that touches task 0 of a stage dies, also one that judges no document."""
 
-    apart, capacity = True, 1
+    slots = capacity = 1
+
+    def begin(self, stage):
+        pass
+
+    def cancel(self, job):
+        raise AssertionError("no copy was begun")
 
     def submit(self, job):
         self.job = job
 
     def wait(self, seconds):
-        return [Outcome(self.job, None, DIED) if self.job.task == 0 else Outcome(self.job, run_job(self.job))]
+        return [
+            Outcome(self.job, None, "its process died") if self.job.task == 0 else Outcome(self.job, run_job(self.job))
+        ]
 
     def close(self, failed):
         pass
