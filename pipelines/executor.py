@@ -43,10 +43,11 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What a process says of a job that it did: the result, and the seconds that it took there."""
+    """What a process says of a job that it did: the result, and the wall and CPU seconds that it took there."""
 
     result: TaskResult
     seconds: float
+    cpu: float
 
 
 @dataclass(frozen=True)
@@ -153,7 +154,7 @@ def run_job(job: Job) -> Done:
     Raises:
         RunError: the system refused a file: the disk is full, or a folder must not be written.
     """
-    started = time.monotonic()
+    started, cpu = time.monotonic(), time.process_time()
     try:
         if job.probe:
             result = TaskResult((), {"documents": job.stage.probe(job.task, job.start, job.stop)})
@@ -166,4 +167,4 @@ def run_job(job: Job) -> Done:
             where=str(error.filename or job.stage.folder),
             fix="make room or give access, and run again: finished tasks are kept",
         ) from error
-    return Done(result, time.monotonic() - started)
+    return Done(result, time.monotonic() - started, time.process_time() - cpu)

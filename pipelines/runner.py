@@ -305,7 +305,7 @@ def _given_up(stage: Stage, task: int, losses: _Losses, cause: str) -> RunError:
 def _done_behind(stage: Stage, task: int) -> Done | None:
     """The result of a task whose process died behind its last step."""
     marker = stage.read_marker(task)
-    return None if marker is None else Done(marker, 0.0)
+    return None if marker is None else Done(marker, 0.0, 0.0)
 
 
 def _feed(counts: Counts) -> dict[str, int]:
@@ -315,4 +315,4 @@ def _feed(counts: Counts) -> dict[str, int]:
 
 def _measured(done: Done) -> dict[str, object]:
     """What the events tell of how a task went."""
-    return {"seconds": round(done.seconds, 3)}
+    return {"seconds": round(done.seconds, 3), "cpu": round(done.cpu, 3)}
