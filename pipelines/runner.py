@@ -81,14 +81,10 @@ class Runner:
         return self._run(stage)
 
     def _run(self, stage: Stage) -> Manifest:
-        stage.folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(stage.folder)
         storage.sweep_temporary(stage.folder)
         total = stage.tasks()
-        results: dict[int, TaskResult] = {}
-        for task in range(total):
-            marker = stage.read_marker(task)
-            if marker is not None:
-                results[task] = marker
+        results = stage.read_markers(total)
         name = stage.name
         started = {"stage": name, "folder": stage.folder.name, "tasks": total, "reused": len(results)}
         self.events.write("stage_started", started)
