@@ -21,6 +21,7 @@ T = TypeVar("T")
 # The protocols that an output may have, each with the package that speaks it.
 STORES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs"}
 TRIES = 6
+FIRST_WAIT = 1.0  # seconds before the second try, twice as many before each further one; up to half less at random
 THREADS = 16  # of one process that ask a store at a time
 READ_TIMEOUT = "MIDTRAIN_STORE_TIMEOUT"  # environment: seconds that a store may be silent
 PATIENCE = "MIDTRAIN_STORE_PATIENCE"  # environment: seconds after which an operation is not begun again
@@ -144,11 +145,11 @@ def attempt(address: str, operation: Callable[[Any, str], T]) -> T:
             spent = time.monotonic() - begun
             if tries == TRIES or spent > setting(PATIENCE):
                 raise RunError(
-                    f"the store failed {tries} times in {spent:.0f} s; the last time: {_said(error)}",
+                    f"the store failed again and again for {spent:.0f} s; the last time: {_said(error)}",
                     where=address,
                     fix="see to the store or the network and run again: finished tasks are kept",
                 ) from None
-        time.sleep(random.uniform(0.5, 1.0) * 2 ** (tries - 1))
+        time.sleep(random.uniform(0.5, 1.0) * FIRST_WAIT * 2 ** (tries - 1))
 
 
 def opened(address: str) -> tuple[Any, str]:
@@ -201,7 +202,7 @@ def _options(protocol: str) -> dict[str, Any]:
 def _failures() -> tuple[type[Exception], ...]:
     """What the libraries that are loaded raise where a store fails."""
     found = [getattr(sys.modules[module], name) for module, name in _FAILURES if module in sys.modules]
-    return (OSError, *found)
+    return (OSError, RuntimeError, *found)
 
 
 def _final(error: Exception, address: str) -> Exception | None:
@@ -212,15 +213,17 @@ def _final(error: Exception, address: str) -> Exception | None:
         return ConfigError("there is no such bucket", where=address, fix="make it, or correct the address")
     if isinstance(error, FileNotFoundError):
         return FileNotFoundError(errno.ENOENT, "there is no such object", address)
-    if code in _CHANGED or isinstance(error, FileExistsError):
-        return FileExistsError(errno.EEXIST, "the object is not as it should be", address)
     if type(error).__name__ == "FileExpired":
         return RunError("the file changed while it was read", where=address, fix="run again when it is complete")
+    if code in _CHANGED or isinstance(error, FileExistsError):
+        return FileExistsError(errno.EEXIST, "the object is not as it should be", address)
     if type(error).__name__ in _NO_CREDENTIALS:
         return ConfigError(f"no credentials for the store: {_said(error)}", where=address, fix=credentials)
     if isinstance(error, PermissionError) and (code or address):
         return ConfigError(f"the store refuses access: {_said(error)}", where=address, fix=credentials)
     if isinstance(error, OSError) and not code and error.errno in _OF_THIS_MACHINE:
+        return error
+    if isinstance(error, RuntimeError) and "closed" not in str(error):  # aiohttp's "Connection closed." is one
         return error
     if not code or status >= 500 or code in _TRANSIENT or code.startswith("5"):
         return None

@@ -349,6 +349,12 @@ SECRET = "wJalrXUtnFEMI-K7MDENG-recognisable"  # of the store of the tests: no f
 
 
 @pytest.fixture
+def secret() -> str:
+    """The secret half of the credentials."""
+    return SECRET
+
+
+@pytest.fixture
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Credentials in the environment, and nowhere else to look for any."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_S3"))]:
@@ -361,8 +367,14 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def reach(credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
-    """Points everything at a store; what was connected before is forgotten."""
+    """Points everything at a store; what was connected before is forgotten, and no try of this process waits long."""
     s3fs = pytest.importorskip("s3fs")
+
+    from botocore.retries.standard import ExponentialBackoff
+    from midtrain import remote
+
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0.01)
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.05)
 
     def point(address: str) -> None:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
@@ -398,7 +410,7 @@ class Bucket:
         self._ask("put_object", Key=key, Body=data)
         return f"{self.address}/{key}"
 
-    def keys(self) -> list[str]:
+    def objects(self) -> list[str]:
         """All keys, sorted."""
         return sorted(entry["Key"] for entry in self._ask("list_objects_v2").get("Contents", []))
 

@@ -1,5 +1,7 @@
 """A proxy before a store that does to requests what networks and busy stores do, by a seeded rule."""
 
+import datetime
+import email.utils
 import http.client
 import random
 import socket
@@ -47,6 +49,7 @@ class Proxy:
         self.port = int(port)
         self.random, self.share, self.kinds, self.only = random.Random(seed), share, kinds, only
         self.most, self.delay = most, delay
+        self.clock = 0.0  # seconds that the store's answers are ahead of what lies in it
         self.requests: list[str] = []
         self.happened: Counter[str] = Counter()
         self._deciding = threading.Lock()
@@ -115,12 +118,14 @@ class _Handler(BaseHTTPRequestHandler):
             for name, value in answer.headers.items()
             if name.lower() not in ("connection", "transfer-encoding", "content-length", "date", "server")
         }
-        kept |= {"Date": answer.headers["Date"]} if "Date" in answer.headers else {}
+        if "Date" in answer.headers:
+            told = email.utils.parsedate_to_datetime(answer.headers["Date"])
+            kept["Date"] = email.utils.format_datetime(told + datetime.timedelta(seconds=self.proxy.clock), usegmt=True)
         sent = content[: len(content) // 2] if fate == "cut answer" else content
         self._answer(answer.status, kept, sent, content, length)
         return None
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _one  # noqa: N815
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _one
 
     def _body(self, half: bool) -> bytes:
         if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
