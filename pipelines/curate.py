@@ -12,12 +12,12 @@ from .. import config
 from ..errors import RunError
 from ..filters.rules import Filter
 from ..manifest import Manifest, OutputFile
-from ..progress import Events, Progress
+from ..progress import Progress
 from .choose_duplicates import ChooseDuplicates, WriteKeys
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
 from .executor import Executor
 from .inputs import find_inputs, split_inputs
-from .output import EVENTS, Output
+from .output import Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
 from .runner import STALL, Runner
@@ -82,7 +82,7 @@ def curate(
             run is at work in the folder.
     """
     output = Output(recipe.output, "curate")
-    with output.opened(), Runner(executor, Events(recipe.output / EVENTS), progress, stall) as runner:
+    with output.opened() as events, Runner(executor, events, progress, stall) as runner:
         stages = plan(recipe)
         output.claim(stages[-1].fingerprint, overwrite)
         output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)

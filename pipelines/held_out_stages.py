@@ -18,7 +18,7 @@ from ..manifest import OutputFile
 from ..mixtures import held_out
 from ..mixtures.schema import MixtureSource
 from .curated import Selection
-from .stage import Stage, TaskResult
+from .stage import LocalStage, Stage, TaskResult
 
 
 def batch_keys(seed: int, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
@@ -27,7 +27,7 @@ def batch_keys(seed: int, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
 
 
 @dataclass(frozen=True)
-class HeldOutKeys(Stage):
+class HeldOutKeys(LocalStage):
     """The keys of every document of the sources that hold some out; one task a part."""
 
     scratch: ClassVar[bool] = True
@@ -65,7 +65,7 @@ class HeldOutKeys(Stage):
 
 
 @dataclass(frozen=True)
-class HeldOut(Stage):
+class HeldOut(LocalStage):
     """The keys of all documents that are held out, sorted, in one file."""
 
     keys: HeldOutKeys

@@ -57,7 +57,7 @@ class Split:
 Task = tuple[Split, ...]
 
 
-def find_inputs(loaded: Loaded[RecipeSpec], cache: Path) -> list[InputFile]:
+def find_inputs(loaded: Loaded[RecipeSpec], cache: storage.Location) -> list[InputFile]:
     """Finds and hashes the input files of all sources, in the recipe's order, then by path.
 
     Args:
@@ -208,17 +208,18 @@ def _key(entry: storage.Listed, source: SourceSpec) -> str:
     return f"{path}\t{entry.size}\t{entry.stamp}{parquet}"
 
 
-def _read_cache(cache: Path) -> dict[str, _Seen]:
-    if not cache.exists():
+def _read_cache(cache: storage.Location) -> dict[str, _Seen]:
+    content = storage.read_if_there(cache)
+    if content is None:
         return {}
     try:
-        data = orjson.loads(cache.read_bytes())
+        data = orjson.loads(content)
         return {key: _Seen(value["hash"], tuple(value["row_groups"])) for key, value in data.items()}
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
         raise ConfigError("is not the record of inputs that it should be", where=str(cache), fix="remove it") from None
 
 
-def _write_cache(cache: Path, known: dict[str, _Seen]) -> None:
+def _write_cache(cache: storage.Location, known: dict[str, _Seen]) -> None:
     try:
         with storage.atomic_write(cache) as stream:
             stream.write(orjson.dumps(known, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))

@@ -16,7 +16,7 @@ from ..errors import RunError
 from ..manifest import Manifest
 from ..progress import Events, Progress, StageProgress, duration
 from .executor import Done, Executor, Job, Outcome
-from .stage import Counts, Stage, TaskResult
+from .stage import Counts, Stage
 
 LOSSES = 3  # times that a task may lose its process before it is taken for the cause
 COPY_AFTER = 30.0  # seconds that a task runs at least before a second copy of it is begun
@@ -76,14 +76,10 @@ class Runner:
         return self._run(stage)
 
     def _run(self, stage: Stage) -> Manifest:
-        stage.folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(stage.folder)
         storage.sweep_temporary(stage.folder)
         total = stage.tasks()
-        results: dict[int, TaskResult] = {}
-        for task in range(total):
-            marker = stage.read_marker(task)
-            if marker is not None:
-                results[task] = marker
+        results = stage.read_markers(total)
         name = stage.name
         started = {"stage": name, "folder": stage.folder.name, "tasks": total, "reused": len(results)}
         self.events.write("stage_started", started)

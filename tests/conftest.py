@@ -1,5 +1,7 @@
 """A small corpus that is the same everywhere, a workshop that works on it, and the command line."""
 
+import importlib
+import logging
 import os
 import random
 import shutil
@@ -7,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -341,3 +344,94 @@ def _runs(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return False
     return state not in ("Z", "X")
+
+
+SECRET = "wJalrXUtnFEMI-K7MDENG-recognisable"  # of the store of the tests: no file and no line may hold it
+
+
+@pytest.fixture
+def secret() -> str:
+    """The secret half of the credentials."""
+    return SECRET
+
+
+@pytest.fixture
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Credentials in the environment, and nowhere else to look for any."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_S3"))]:
+        monkeypatch.delenv(name)
+    found = {"AWS_ACCESS_KEY_ID": "AKIATESTTEST", "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_DEFAULT_REGION": "us-east-1"}
+    nowhere = {"AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull}
+    for name, value in {**found, **nowhere, "AWS_SHARED_CREDENTIALS_FILE": os.devnull}.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def reach(credentials: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Points everything at a store; what was connected before is forgotten, and no try of this process waits long."""
+    s3fs = pytest.importorskip("s3fs")
+
+    from botocore.retries.standard import ExponentialBackoff
+    from midtrain import remote
+
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda self, context: 0.01)
+    monkeypatch.setattr(remote, "FIRST_WAIT", 0.05)
+
+    def point(address: str) -> None:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        s3fs.S3FileSystem.clear_instance_cache()
+
+    yield point
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The address of moto's store on loopback."""
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+class Bucket:
+    """A bucket of its own in a store, and what lies in it."""
+
+    def __init__(self, store: str, name: str) -> None:
+        from midtrain import remote
+
+        self.store, self.name, self.address = store, name, f"s3://{name}"
+        self._ask = lambda method, **more: remote.opened(self.address)[0].call_s3(method, Bucket=name, **more)
+        self._ask("create_bucket")
+
+    def put(self, key: str, data: bytes) -> str:
+        """Makes an object; returns its address."""
+        self._ask("put_object", Key=key, Body=data)
+        return f"{self.address}/{key}"
+
+    def objects(self) -> list[str]:
+        """All keys, sorted."""
+        return sorted(entry["Key"] for entry in self._ask("list_objects_v2").get("Contents", []))
+
+    def get(self, key: str) -> bytes:
+        """An object's bytes."""
+        from midtrain import remote
+
+        data: bytes = remote.opened(self.address)[0].cat_file(f"{self.name}/{key}")
+        return data
+
+
+@pytest.fixture
+def bucket(moto: str, reach: Callable[[str], None]) -> Bucket:
+    """An empty bucket in moto's store."""
+    reach(moto)
+    return Bucket(moto, f"test-{uuid.uuid4().hex[:12]}")
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The class of proxies that stand before a store."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return importlib.import_module("store_proxy").Proxy
