@@ -18,9 +18,9 @@ from ..filters.document import SCHEMA, DocumentBatch
 from ..filters.rules import Decision, Filter
 from ..manifest import OutputFile
 from ..mixtures.tasks import task
-from . import exchange
+from . import exchange, footprints
 from .choose_duplicates import DUPLICATES, ChooseDuplicates
-from .inputs import InputFile, Task, describe
+from .inputs import InputFile, Task, describe, file_bytes, text_bytes
 from .parts import DROPPED, PartWriter, check_sum, kept_parts, quarantine_sample, read_part
 from .readers.records import Quarantined
 from .reading import read
@@ -53,6 +53,22 @@ class DocumentStage(Stage):
     def name(self) -> str:
         """The last step's name."""
         return self.label
+
+    def largest_part(self) -> tuple[int, int]:
+        """Bytes of text and rows of the largest part, once the stage is finished: a source's text by its parts' sizes."""
+        counts = self.finished().counts["sources"]
+        stored: dict[str, int] = {}
+        for part in self.parts:
+            stored[part.source] = stored.get(part.source, 0) + part.bytes
+        texts = (counts[part.source]["text_bytes"] * part.bytes // stored[part.source] for part in self.parts)
+        return max(texts, default=0), max((part.rows for part in self.parts), default=0)
+
+    @abstractmethod
+    def peek(self, task: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """The documents that a task would see, with the bytes that they were read from; nothing is counted or written.
+
+        What an exchange would leave out is among them: it need not be finished.
+        """
 
     @cached_property
     def parts(self) -> list[OutputFile]:
@@ -165,6 +181,28 @@ class ReadDocuments(DocumentStage):
         """One a split, or a group of small files."""
         return len(self.cut)
 
+    def memory(self) -> int:
+        """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
+        groups = max((group for file in self.files for group in file.row_groups), default=0)
+        return footprints.reading(self.task_bytes(), groups, self._largest_whole(), self.steps)
+
+    def task_bytes(self) -> int:
+        """Bytes of text of a source's tasks on average, of the source where they are largest."""
+        tasks: dict[str, int] = {}
+        for splits in self.cut:
+            tasks[splits[0].source] = tasks.get(splits[0].source, 0) + 1
+        return max(text_bytes(source, self.files) // tasks[source.name] for source in self.sources)
+
+    def _largest_whole(self) -> int:
+        whole = [source for source in self.sources if source.document == "file" and source.path is not None]
+        names = {source.name: source for source in whole}
+        found = (
+            file_bytes(file, names[file.source])
+            for file in self.files
+            if file.source in names and names[file.source].container(file.path) == "text"
+        )
+        return max(found, default=0)
+
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """As every stage of documents, and no source may be empty.
 
@@ -183,6 +221,12 @@ class ReadDocuments(DocumentStage):
     def source_of(self, task: int) -> str:
         """The source of the task's splits."""
         return self.cut[task][0].source
+
+    def peek(self, task: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Reads the task's splits."""
+        source = next(one for one in self.sources if one.name == self.source_of(task))
+        for chunk in read(self.cut[task], source):
+            yield chunk.batch, chunk.bytes
 
     def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
         """Reads the task's splits; what cannot be read is set aside."""
@@ -208,6 +252,15 @@ class RemoveDuplicates(DocumentStage):
     def options(self) -> dict[str, Any]:
         """The steps after the barrier."""
         return {"steps": [step.record() for step in self.steps], "scores": list(self.scores)}
+
+    def memory(self) -> int:
+        """As `footprints.passing`, of the largest part."""
+        return footprints.passing(self.upstream.largest_part()[0], self.steps)
+
+    def peek(self, task: int) -> Iterator[tuple[pa.RecordBatch, int]]:
+        """Reads a part with its duplicates."""
+        for batch in read_part(self.upstream.folder / self.upstream.parts[task].path):
+            yield batch, batch.nbytes
 
     def tasks(self) -> int:
         """One a part of the earlier stage."""

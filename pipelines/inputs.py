@@ -125,7 +125,7 @@ def _row_group_sizes(path: str) -> tuple[int, ...]:
 
 def split_inputs(spec: RecipeSpec, files: Sequence[InputFile]) -> list[Task]:
     """Cuts the inputs into tasks of about equal size; every task has one source, many small files share one."""
-    estimates = {source.name: _estimate(source, files) for source in spec.sources}
+    estimates = {source.name: text_bytes(source, files) for source in spec.sources}
     size = min(max(sum(estimates.values()) // SPLITS_WANTED, MIN_SPLIT), MAX_SPLIT)
     tasks: list[Task] = []
     for source in spec.sources:
@@ -149,7 +149,7 @@ def _grouped(files: Sequence[InputFile], source: SourceSpec, size: int) -> list[
     held = 0
     for file in files:
         splits = _cut(file, source, size)
-        text = file.size * (EXPANSION if _compressed(file.path, source) else 1)
+        text = file_bytes(file, source)
         if len(splits) > 1 or held + text > size:
             if gathered:
                 tasks.append(tuple(gathered))
@@ -190,12 +190,16 @@ def _row_groups(file: InputFile, size: int) -> list[Split]:
     return splits
 
 
-def _estimate(source: SourceSpec, files: Sequence[InputFile]) -> int:
+def text_bytes(source: SourceSpec, files: Sequence[InputFile]) -> int:
+    """Bytes of text that a source is taken to have: a compressed byte for `EXPANSION`, a problem for its usual size."""
     if source.format == "generated":
         return (source.count or 0) * len(source.tasks) * GENERATED_BYTES
-    return sum(
-        file.size * (EXPANSION if _compressed(file.path, source) else 1) for file in files if file.source == source.name
-    )
+    return sum(file_bytes(file, source) for file in files if file.source == source.name)
+
+
+def file_bytes(file: InputFile, source: SourceSpec) -> int:
+    """Bytes of text that a file is taken to have."""
+    return file.size * (EXPANSION if _compressed(file.path, source) else 1)
 
 
 def _compressed(path: str, source: SourceSpec) -> bool:
