@@ -7,13 +7,15 @@ C (isal for gzip, about three times zlib; Arrow's zstandard, which tells a strea
 
 import contextlib
 import fcntl
+import fnmatch
 import glob
 import os
+import re
 import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -29,13 +31,15 @@ ASK_AGAIN = (0.05, 0.1, 0.2)  # seconds
 class Listed:
     """A file as a listing shows it: address, size in bytes, and a stamp that changes when the file does.
 
-    `relative` is the path below the folder above the pattern's first wildcard; `/` parts it.
+    `relative` is the path below the folder above the pattern's first wildcard; `/` parts it. `real` is where the file
+    lies when all links are followed.
     """
 
     path: str
     size: int
     stamp: str
     relative: str
+    real: str
 
 
 def is_remote(path: str) -> bool:
@@ -53,23 +57,68 @@ def list_files(pattern: str) -> list[Listed]:
         filesystem, inside = _filesystem(pattern)
         found = filesystem.glob(inside, detail=True) if glob.has_magic(inside) else _one(filesystem, inside)
         listed = [
-            Listed(filesystem.unstrip_protocol(name), int(info["size"]), _stamp(info), _below(name, glob_root(inside)))
+            Listed(address, int(info["size"]), _stamp(info), _below(name, glob_root(inside)), address)
             for name, info in found.items()
-            if info["type"] == "file"
+            if info["type"] == "file" and (address := filesystem.unstrip_protocol(name))
         ]
-        return sorted(listed, key=lambda entry: entry.path)
-    if Path(pattern).is_file() or not glob.has_magic(pattern):
-        paths, root = [pattern], pattern.rpartition("/")[0]
+    elif Path(pattern).is_file() or not glob.has_magic(pattern):
+        listed = _single(pattern)
     else:
-        paths, root = sorted(glob.glob(pattern, recursive=True)), glob_root(pattern)
-    result = []
-    for path in paths:
-        if Path(path).is_symlink() and not Path(path).exists():
-            raise ConfigError("the link leads nowhere", where=path, seen=Path(path).readlink(), fix="mend or remove it")
-        if Path(path).is_file():
-            status = Path(path).stat()
-            result.append(Listed(path, status.st_size, str(status.st_mtime_ns), _below(path, root)))
-    return result
+        listed = list(_below_pattern(pattern))
+    return sorted(listed, key=lambda entry: entry.path)
+
+
+def _single(path: str) -> list[Listed]:
+    _check_link(path)
+    if not Path(path).is_file():
+        return []
+    status = Path(path).stat()
+    below = path.rpartition("/")[2]
+    return [Listed(path, status.st_size, str(status.st_mtime_ns), below, os.path.realpath(path))]
+
+
+def _below_pattern(pattern: str) -> Iterator[Listed]:
+    """The local files that a glob names; each folder is read once, which tells what its entries are without a stat."""
+    above, _, name = pattern.rpartition("/")
+    root = glob_root(pattern)
+    if name == "**":  # folders at every depth and what is in them
+        above, name = pattern, "*"
+    folders = [above or pattern[: pattern.startswith("/")]]
+    if glob.has_magic(above):
+        here = [""] if above.startswith("**") else []  # which glob leaves out
+        folders = list(dict.fromkeys([*here, *glob.iglob(f"{above}/", recursive=True)]))
+    matches = re.compile(fnmatch.translate(name)).match
+    hidden = name.startswith(".")
+    for folder in folders:
+        yield from _scan(folder, lambda entry: (hidden or entry[0] != ".") and bool(matches(entry)), root)
+
+
+def _scan(folder: str, wanted: Callable[[str], bool], root: str) -> Iterator[Listed]:
+    """The files of one local folder whose names are wanted."""
+    above = folder if not folder or folder.endswith("/") else f"{folder}/"
+    real = os.path.realpath(folder or ".").rstrip("/")
+    try:
+        entries = os.scandir(folder or ".")
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except PermissionError as error:
+        raise ConfigError(f"the folder cannot be read: {error.strerror}", where=folder, fix="give access") from None
+    with entries:
+        for entry in entries:
+            if not wanted(entry.name):
+                continue
+            path = f"{above}{entry.name}"
+            if linked := entry.is_symlink():
+                _check_link(path)
+            if entry.is_file():
+                status = entry.stat()
+                lies = os.path.realpath(path) if linked else f"{real}/{entry.name}"
+                yield Listed(path, status.st_size, str(status.st_mtime_ns), _below(path, root), lies)
+
+
+def _check_link(path: str) -> None:
+    if Path(path).is_symlink() and not Path(path).exists():
+        raise ConfigError("the link leads nowhere", where=path, seen=Path(path).readlink(), fix="mend or remove it")
 
 
 def glob_root(pattern: str) -> str:
@@ -172,9 +221,11 @@ def hash_file(path: str | Path) -> str:
     import xxhash
 
     state = xxhash.xxh3_128()
+    size = 64 << 10  # a small file is not worth a large buffer
     with open_input(str(path)) as stream:
-        while block := stream.read(4 << 20):
+        while block := stream.read(size):
             state.update(block)
+            size = 4 << 20
     return state.hexdigest()
 
 
@@ -249,14 +300,3 @@ def _stamp(info: dict[str, Any]) -> str:
         if key in info:
             return str(info[key])
     return ""
-
-
-def skip(stream: IO[bytes], count: int) -> int:
-    """Reads past `count` bytes of a stream that may not seek; returns how many there were."""
-    left = count
-    while left > 0:
-        block = stream.read(min(left, 4 << 20))
-        if not block:
-            break
-        left -= len(block)
-    return count - left

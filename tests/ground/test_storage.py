@@ -1,5 +1,6 @@
 """Files: listing, streams of every compression whole and damaged, writes that appear whole or not at all."""
 
+import glob
 import gzip
 import os
 import signal
@@ -137,6 +138,25 @@ class TestListing:
         assert [entry.relative for entry in storage.list_files("./*/*.txt")] == ["a/1.txt", "b/1.txt"]
         assert [entry.relative for entry in storage.list_files("a/1.txt")] == ["1.txt"]
 
+    @pytest.mark.parametrize(
+        "pattern",
+        ["*.txt", "**/*.txt", "a/**", "**", "a/*/*.txt", "*/*", "./**/[12].txt", "a/.hidden*", "?/x/*", "a//*.txt"]
+        + ["{}/a/*.txt", "{}/**/*", "{}/*/x/?.txt", "{}/l/*.txt", "nothing/*/*.txt"],
+    )
+    def test_a_pattern_names_the_files_that_glob_names(self, tmp_path, monkeypatch, pattern: str):
+        for name in ("0.txt", "a/1.txt", "a/x/1.txt", "a/x/2.txt", "a/.hidden.txt", "b/x/3.txt", "b/.h/4.txt", "a.txt/5"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        (tmp_path / "l").symlink_to(tmp_path / "a")
+        (tmp_path / "b" / "link.txt").symlink_to(tmp_path / "0.txt")
+        monkeypatch.chdir(tmp_path)
+        pattern = pattern.format(tmp_path)
+        found = {path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
+        listed = storage.list_files(pattern)
+        assert [entry.path for entry in listed] == sorted(found)
+        assert [entry.real for entry in listed] == [str(Path(entry.path).resolve()) for entry in listed]
+        assert [entry.size for entry in listed] == [Path(entry.path).stat().st_size for entry in listed]
+
     def test_nothing_is_an_empty_list_and_a_folder_is_no_file(self, tmp_path):
         assert storage.list_files(f"{tmp_path}/none.txt") == []
         assert storage.list_files(f"{tmp_path}/*.txt") == []
@@ -170,14 +190,6 @@ class TestReading:
             read(f"{tmp_path}/none")
         with pytest.raises(RunError, match="cannot be opened"):
             read(str(tmp_path))
-
-    def test_bytes_are_skipped_up_to_the_end(self, tmp_path):
-        (tmp_path / "a.zst").write_bytes(zst(CONTENT))
-        with storage.open_stream(str(tmp_path / "a.zst")) as stream:
-            assert storage.skip(stream, 1000) == 1000
-            assert stream.read(5) == CONTENT[1000:1005]
-            assert storage.skip(stream, len(CONTENT)) == len(CONTENT) - 1005
-            assert stream.read(1) == b""
 
 
 WRITER = """
