@@ -264,7 +264,7 @@ class RemoveDuplicates(DocumentStage):
             if selection is not None:
                 for verdict, one, end in selection.runs(batch.num_rows):
                     if verdict:
-                        poisoned = np.flatnonzero(keep[one:end]) + one
+                        poisoned = (np.flatnonzero(keep[one:end]) + one).tolist()
                         writer.set_aside([_poisonous(batch, row, part, start + row, verdict) for row in poisoned])
                     keep[one:end] &= verdict is None
             yield batch if keep.all() else batch.filter(pa.array(keep))
