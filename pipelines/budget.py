@@ -16,7 +16,9 @@ from pydantic_core import PydanticCustomError
 from .. import config
 from ..errors import ConfigError
 
-SHARE = 0.8  # of what the machine leaves; the rest is for page cache, which the exchange lives on, and for errors of plans
+SHARE = (
+    0.8  # of what the machine leaves; the rest is for page cache, which the exchange lives on, and for errors of plans
+)
 DRIVER = 110 << 20  # bytes: the driver (47 MiB) and its fork server (56 MiB), measured as `peak` does
 DRIVER_TASK = 4 << 10  # bytes that the driver holds a task: its result, its split, its name in the manifest
 LOOK_EVERY = 0.05  # seconds
@@ -60,7 +62,9 @@ def of(memory: str | None, root: Path = Path("/")) -> Budget:
     try:
         size = int(str(config.parse_bytes(memory)))
     except PydanticCustomError as wrong:
-        raise ConfigError(wrong.message(), where="--memory", seen=memory, expected="for example 8GiB or 500MB") from None
+        raise ConfigError(
+            wrong.message(), where="--memory", seen=memory, expected="for example 8GiB or 500MB"
+        ) from None
     if size == 0:
         raise ConfigError("no memory is not enough", where="--memory", seen=memory, expected="for example 8GiB")
     return Budget(size, "--memory")

@@ -14,14 +14,16 @@ from ..filters.rules import Filter
 from ..manifest import Manifest, OutputFile
 from ..progress import Progress
 from .choose_duplicates import ChooseDuplicates, WriteKeys
+from .cut import Cut, large_files
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
 from .executor import Executor
-from .inputs import find_inputs, split_inputs
+from .inputs import find_inputs, task_size
 from .output import Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
 from .runner import STALL, Runner
 from .stage import remove_scratch
+from .tasks import PIECE
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ def plan(recipe: Recipe) -> list[DocumentStage]:
     """
     spec = recipe.spec
     files = find_inputs(recipe.loaded, recipe.output / "inputs.json")
-    cut = split_inputs(spec, files)
+    size = task_size(spec, files)
+    large = large_files(spec.sources, files, size)
+    cutting = Cut(recipe.output, large, max(size // PIECE, 1)) if large else None
     fused, rest = _until_barrier(recipe.steps)
     scores = _scores(fused)
     limit = spec.max_quarantined
     stage: DocumentStage = ReadDocuments(
-        recipe.output, _label(fused, "read"), fused, scores, limit, spec.sources, tuple(files), tuple(cut)
+        recipe.output, _label(fused, "read"), fused, scores, limit, spec.sources, files, size, cutting
     )
     stages = [stage]
     while rest:

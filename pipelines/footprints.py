@@ -26,7 +26,11 @@ LARGE_DOCUMENT = 7  # bytes held a byte of a document larger than a batch: line,
 KEY = 82  # bytes a row while duplicates are chosen: sorted halves, positions, masks
 KEY_WRITTEN = 200  # bytes a row while keys are written: columns, and the same grouped by partition
 HELD_OUT_KEY = 25  # bytes a key while the smallest are taken: read, joined, sorted
-TRAIN_AT, TRAIN, TRAIN_GROWTH = 23e6, 410 * MIB, 0.64  # distinct words grow with text by Heaps' law; 4.4 B/B for English
+TRAIN_AT, TRAIN, TRAIN_GROWTH = (
+    23e6,
+    410 * MIB,
+    0.64,
+)  # distinct words grow with text by Heaps' law; 4.4 B/B for English
 TRAIN_LIMIT = 100_000_000  # bytes of text that a tokenizer is trained on
 ENCODING = 290 * MIB  # four million characters in the tokenizer library, in several scripts
 ENCODED = 10  # bytes held a byte of a row group's text while it is encoded
@@ -39,6 +43,11 @@ def steps(chosen: Sequence[Step]) -> int:
     """Bytes that the fused steps of a task hold, with their models."""
     filters = [step.options for step in chosen if isinstance(step.options, Filter)]
     return STEPS + sum(one.memory for one in filters) if filters else 0
+
+
+def cutting() -> int:
+    """Bytes of a worker that cuts a compressed file into pieces: it holds blocks of a few megabytes."""
+    return WORKER + PART_READING
 
 
 def reading(text: int, row_group: int, file: int, chosen: Sequence[Step]) -> int:
