@@ -59,7 +59,7 @@ class DocumentStage(Stage):
         return self.label
 
     def largest_part(self) -> tuple[int, int]:
-        """Bytes of text and rows of the largest part, once the stage is finished: a source's text by its parts' sizes."""
+        """Bytes of text and rows of the largest part, once the stage is finished: a source's text by parts' sizes."""
         counts = self.finished().counts["sources"]
         stored: dict[str, int] = {}
         for part in self.parts:

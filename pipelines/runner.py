@@ -185,7 +185,7 @@ class Runner:
             del self._under_way[outcome.job]
         if self._shown is not None:
             self.progress.tick(self._shown)
-        if outcomes:
+        if any(outcome.done is not None or outcome.job.probe for outcome in outcomes):
             self._ended_at = time.monotonic()
         elif time.monotonic() - self._ended_at > self.stall:
             raise self._stalled()
@@ -301,7 +301,7 @@ def _given_up(stage: Stage, task: int, losses: _Losses, cause: str) -> RunError:
 def _done_behind(stage: Stage, task: int) -> Done | None:
     """The result of a task whose process died behind its last step."""
     marker = stage.read_marker(task)
-    return None if marker is None else Done(marker, 0.0, 0.0)
+    return None if marker is None else Done(marker, 0.0, 0.0, 0)
 
 
 def _feed(counts: Counts) -> dict[str, int]:
@@ -311,4 +311,4 @@ def _feed(counts: Counts) -> dict[str, int]:
 
 def _measured(done: Done) -> dict[str, object]:
     """What the events tell of how a task went."""
-    return {"seconds": round(done.seconds, 3), "cpu": round(done.cpu, 3)}
+    return {"seconds": round(done.seconds, 3), "cpu": round(done.cpu, 3), "memory": done.memory}
