@@ -243,7 +243,7 @@ def _executor(ray: str | None, workers: int | None, progress: "Progress") -> "Ex
     if ray is not None:
         from .pipelines.cluster import RayCluster
 
-        return RayCluster(ray, workers, progress.say)
+        return RayCluster(ray, workers, None, progress.say)
     from .pipelines.processes import local
 
     return local(workers)
