@@ -22,6 +22,7 @@ SPLITS_WANTED = 64  # tasks that an input of middling size is cut into: enough f
 EXPANSION = 4  # decompressed bytes a compressed byte, for planning: text in gzip or zstd is 3 to 4
 MAX_COMPRESSED_SPLITS = 8  # a stream is decompressed from its start for each split: 8 cost 4.5 times one pass
 GENERATED_SPLIT = 20_000  # problems a task
+FOOTER = 1 << 20  # bytes that a request to a store brings beyond what was asked for, where a footer is read
 GENERATED_BYTES = 256  # bytes of text a problem, for planning
 
 
@@ -116,7 +117,7 @@ def _row_group_sizes(path: str) -> tuple[int, ...]:
     import pyarrow.parquet as pq
 
     try:
-        with storage.open_input(path) as stream:
+        with storage.open_ranges(path, FOOTER) as stream:
             metadata = pq.ParquetFile(stream).metadata
             return tuple(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
     except (pa.ArrowInvalid, OSError) as error:

@@ -477,12 +477,21 @@ class Bucket:
         return data
 
 
+@pytest.fixture
+def make_bucket(reach: Callable[[str], None]) -> Callable[[str], Bucket]:
+    """Makes an empty bucket in a store and points everything at it."""
+
+    def make(store: str) -> Bucket:
+        reach(store)
+        return Bucket(store, f"test-{uuid.uuid4().hex[:12]}")
+
+    return make
+
+
 @pytest.fixture(params=["moto", pytest.param("seaweedfs", marks=pytest.mark.slow)])
-def bucket(request: pytest.FixtureRequest, reach: Callable[[str], None]) -> Bucket:
+def bucket(request: pytest.FixtureRequest, make_bucket: Callable[[str], Bucket]) -> Bucket:
     """An empty bucket, in moto's store and in a real one."""
-    store: str = request.getfixturevalue(request.param)
-    reach(store)
-    return Bucket(store, f"test-{uuid.uuid4().hex[:12]}")
+    return make_bucket(request.getfixturevalue(request.param))
 
 
 @pytest.fixture
