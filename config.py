@@ -26,6 +26,7 @@ T = TypeVar("T", bound=BaseModel)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _COUNT = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMBGT]i?|)")
+_BYTES = re.compile(r"([0-9][0-9_]*(?:\.[0-9]+)?)\s*([KMGT]i?|)B?")
 _SHARE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
 _LARGEST = 2**63 - 1
 
@@ -95,6 +96,16 @@ def parse_count(value: object) -> object:
     if scaled // scale > _LARGEST:
         raise PydanticCustomError("count", "too large for 64 bits")
     return scaled // scale
+
+
+def parse_bytes(value: object) -> object:
+    """`8GiB`, `500MB`, `1.5G`, `4096` to a number of bytes; decimal units KB MB GB TB, binary units KiB MiB GiB TiB."""
+    if not isinstance(value, str):
+        return value
+    match = _BYTES.fullmatch(value.strip())
+    if match is None:
+        raise PydanticCustomError("bytes", "not a size in bytes: a number with KB MB GB TB or KiB MiB GiB TiB")
+    return parse_count(match[1] + match[2])
 
 
 def parse_share_or_count(value: object) -> object:

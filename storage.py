@@ -1,4 +1,4 @@
-"""Files, local or remote: listing, streaming decompression, atomic writes.
+"""Files, local or remote: streaming decompression, random access, atomic writes.
 
 Every reader and writer goes through these few functions, so that a crash never leaves a half-written file under its
 final name and a path may be local or any fsspec address. Costs one rename and one fsync a file (or one upload);
@@ -6,36 +6,21 @@ decompression runs in C (isal for gzip, about three times zlib; Arrow's zstandar
 """
 
 import contextlib
-import glob
 import io
 import os
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from .errors import ConfigError, RunError
+from .errors import RunError
 from .remote import RemotePath
 
 Location = Path | RemotePath  # a file or a folder, on this machine or in a store
 
 COMPRESSIONS = (".gz", ".zst")
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A file as a listing shows it: address, size in bytes, and a stamp that changes when the file does.
-
-    `relative` is the path below the folder above the pattern's first wildcard; `/` parts it.
-    """
-
-    path: str
-    size: int
-    stamp: str
-    relative: str
 
 
 def is_remote(path: str) -> bool:
@@ -51,52 +36,6 @@ def location(path: str | Location) -> Location:
     if not isinstance(path, str):
         return path
     return RemotePath(path.rstrip("/")) if is_remote(path) else Path(path)
-
-
-def list_files(pattern: str) -> list[Listed]:
-    """The files that a path or glob names, sorted by path; an empty list where there is none.
-
-    Raises:
-        ConfigError: a link that the pattern names leads nowhere, or there is no reader for such an address, no such
-            bucket, or no access to it.
-    """
-    if is_remote(pattern):
-        from . import remote_files
-
-        inside, found = remote_files.find(pattern, glob.has_magic(pattern))
-        listed = [
-            Listed(address, int(info["size"]), _stamp(info), _below(name, glob_root(inside)))
-            for address, name, info in found
-            if info["type"] == "file"
-        ]
-        return sorted(listed, key=lambda entry: entry.path)
-    if Path(pattern).is_file() or not glob.has_magic(pattern):
-        paths, root = [pattern], pattern.rpartition("/")[0]
-    else:
-        paths, root = sorted(glob.glob(pattern, recursive=True)), glob_root(pattern)
-    result = []
-    for path in paths:
-        if Path(path).is_symlink() and not Path(path).exists():
-            raise ConfigError("the link leads nowhere", where=path, seen=Path(path).readlink(), fix="mend or remove it")
-        if Path(path).is_file():
-            status = Path(path).stat()
-            result.append(Listed(path, status.st_size, str(status.st_mtime_ns), _below(path, root)))
-    return result
-
-
-def glob_root(pattern: str) -> str:
-    """The folder above the first wildcard, below which the relative paths of a source's files are taken."""
-    parts = pattern.split("/")
-    fixed = []
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return "/".join(fixed)
-
-
-def _below(path: str, root: str) -> str:
-    return path.removeprefix(root).lstrip("/")
 
 
 def open_input(path: str) -> BinaryIO:
@@ -262,9 +201,11 @@ def hash_file(path: str | Location) -> str:
     import xxhash
 
     state = xxhash.xxh3_128()
+    size = 64 << 10  # a small file is not worth a large buffer
     with open_input(str(path)) as stream:
-        while block := stream.read(4 << 20):
+        while block := stream.read(size):
             state.update(block)
+            size = 4 << 20
     return state.hexdigest()
 
 
@@ -321,21 +262,3 @@ def sweep_temporary(folder: str | Location) -> None:
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
-
-
-def _stamp(info: dict[str, Any]) -> str:
-    for key in ("ETag", "etag", "LastModified", "mtime", "created"):
-        if key in info:
-            return str(info[key])
-    return ""
-
-
-def skip(stream: IO[bytes], count: int) -> int:
-    """Reads past `count` bytes of a stream that may not seek; returns how many there were."""
-    left = count
-    while left > 0:
-        block = stream.read(min(left, 4 << 20))
-        if not block:
-            break
-        left -= len(block)
-    return count - left

@@ -150,6 +150,11 @@ class Language(Filter):
         """
         return (self.model or installed_model(),)
 
+    @property
+    def memory(self) -> int:
+        """The model is held as large as its file."""
+        return Path(self.files[0]).stat().st_size
+
     def check(self) -> None:
         """Loads the model and looks up the codes.
 

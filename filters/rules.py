@@ -112,6 +112,11 @@ class Filter(Section):
         """Paths of the files that the step reads beside the documents; what is in them is part of its fingerprint."""
         return ()
 
+    @property
+    def memory(self) -> int:
+        """Bytes that a process holds for the step beside its documents: a model, a table."""
+        return 0
+
     def check(self) -> None:
         """Looks at what only files can tell, before a run starts.
 

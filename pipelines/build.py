@@ -81,19 +81,17 @@ def stages_of(loaded: Loaded[MixtureSpec]) -> Stages:
 
 def build(
     loaded: Loaded[MixtureSpec],
-    workers: int,
+    executor: Executor,
     progress: Progress,
     overwrite: bool = False,
-    executor: Executor | None = None,
     stall: float = STALL,
 ) -> BuildResult:
     """Builds a mixture.
 
     Args:
         loaded: the mixture.
-        workers: 0 runs in this process, N in N local processes.
+        executor: where the tasks run; it is closed when they have.
         progress: what the person sees.
-        executor: carries the tasks elsewhere than `workers` says.
         stall: seconds without any task ending after which the run is given up.
         overwrite: whether the result of another mixture in the same folder may be replaced.
 
@@ -104,7 +102,7 @@ def build(
     spec = loaded.value
     root = Path(spec.output)
     output = Output(root, "build")
-    with output.opened() as events, Runner(workers, events, progress, executor, stall) as runner:
+    with output.opened() as events, Runner(executor, events, progress, stall) as runner:
         stages = stages_of(loaded)
         fingerprint = _fingerprint(spec, stages)
         output.claim(fingerprint, overwrite)

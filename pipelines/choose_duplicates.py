@@ -14,7 +14,7 @@ import pyarrow as pa
 from ..filters import exact_dedup
 from ..filters.document import DocumentBatch
 from ..storage import Location
-from . import exchange
+from . import exchange, footprints
 from .parts import read_part
 from .recipe import Step
 from .stage import Stage, TaskResult
@@ -61,6 +61,10 @@ class WriteKeys(Stage):
         """As many as keep one in memory; from the number of documents alone."""
         return max(1, -(-int(self.upstream.finished().counts["kept"]) // ROWS_PER_PARTITION))
 
+    def memory(self) -> int:
+        """As `footprints.keys`, of the largest part."""
+        return footprints.keys(*self.upstream.largest_part())
+
     def tasks(self) -> int:
         """One a part."""
         return len(self.upstream.parts)
@@ -106,6 +110,10 @@ class ChooseDuplicates(Stage):
     def options(self) -> dict[str, Any]:
         """The step."""
         return self.step.record()
+
+    def memory(self) -> int:
+        """As `footprints.choice`, of an even share of the keys."""
+        return footprints.choice(int(self.keys.finished().counts["documents"]) // self.keys.partitions())
 
     def tasks(self) -> int:
         """One a partition."""

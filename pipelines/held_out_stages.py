@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..manifest import OutputFile
 from ..mixtures import held_out
 from ..mixtures.schema import MixtureSource
+from . import footprints
 from .curated import Selection
 from .stage import LocalStage, Stage, TaskResult
 
@@ -48,6 +49,11 @@ class HeldOutKeys(LocalStage):
     def work(self) -> list[tuple[int, int]]:
         """Each task's selection and part."""
         return [(number, part) for number, one in enumerate(self.selections) for part in range(len(one.parts))]
+
+    def memory(self) -> int:
+        """As `footprints.held_out_keys`; messages are read only where there are some."""
+        most = max((one.largest_part() for one in self.selections), default=0)
+        return footprints.held_out_keys(most, any(one.source.template is not None for one in self.selections))
 
     def tasks(self) -> int:
         """One a part of each selection."""
@@ -83,6 +89,10 @@ class HeldOut(LocalStage):
     def options(self) -> dict[str, Any]:
         """How much of each source."""
         return {"held_out": [one.source.held_out for one in self.keys.selections]}
+
+    def memory(self) -> int:
+        """As `footprints.held_out`, of all keys."""
+        return footprints.held_out(int(self.keys.finished().counts.get("documents", 0)))
 
     def tasks(self) -> int:
         """One: the choice needs all keys of a source."""

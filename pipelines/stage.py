@@ -21,6 +21,7 @@ from ..manifest import Manifest, OutputFile
 from ..remote import RemotePath
 from ..storage import Location
 
+UNKNOWN_MEMORY = 256 << 20  # bytes of a worker, of a stage that does not say
 MARKERS = "tasks"  # the folder below a stage's that holds its tasks' markers
 
 Counts = dict[str, Any]  # whole numbers at the leaves, names above
@@ -47,6 +48,7 @@ class Stage(ABC):
     root: Location
     version: ClassVar[int] = 1
     num_cpus: ClassVar[float] = 1.0  # that one task keeps busy
+    num_gpus: ClassVar[float] = 0.0  # and GPUs, on a cluster that has them
     divisible: ClassVar[bool] = False  # whether `probe` can try some documents of a task alone
     scratch: ClassVar[bool] = False  # nothing but later stages reads it: removed when the whole run is complete
 
@@ -71,6 +73,16 @@ class Stage(ABC):
     @abstractmethod
     def run(self, task: int) -> TaskResult:
         """Does one task: writes its files below `folder` (atomically) and returns them with its counts."""
+
+    def memory(self) -> int:
+        """The most bytes that a worker holds while it does a task, page cache left out; from options and finished
+        parents alone."""
+        return UNKNOWN_MEMORY
+
+    def disk(self) -> int:
+        """Bytes that the folder takes, where options and finished parents tell it; 0 where it is next to nothing or a
+        sample has to tell."""
+        return 0
 
     def probe(self, task: int, start: int, stop: int) -> int:
         """Does to a task's documents from `start` to `stop` what `run` would, and leaves nothing behind.

@@ -21,7 +21,7 @@ from ..mixtures import shard_writer, templates
 from ..mixtures.shards import DOCUMENTS
 from ..mixtures.tokenizers import Tokenizer
 from ..mixtures.tokens import Tokens
-from . import exchange
+from . import exchange, footprints
 from .curated import Selection
 from .held_out_stages import HeldOut
 from .stage import LocalStage, Stage, TaskResult
@@ -68,6 +68,10 @@ class Tokenize(LocalStage):
     def options(self) -> dict[str, Any]:
         """The selection and the template."""
         return {**self.selection.record(), "template": self.selection.source.template}
+
+    def memory(self) -> int:
+        """As `footprints.encoding`, of the largest part."""
+        return footprints.encoding(self.selection.largest_part())
 
     def tasks(self) -> int:
         """One a part."""
@@ -175,6 +179,11 @@ class WriteShards(LocalStage):
     def options(self) -> dict[str, Any]:
         """Nothing of its own."""
         return {}
+
+    def memory(self) -> int:
+        """As `footprints.writing_shards`, of an even share of what was exchanged."""
+        exchanged = sum(file.bytes for file in self.encoded.finished().files)
+        return footprints.writing_shards(exchanged // self.encoded.partitions())
 
     def tasks(self) -> int:
         """One a hash range."""

@@ -15,6 +15,7 @@ from .. import storage
 from ..manifest import OutputFile
 from ..mixtures.schema import TokenizerSpec
 from ..mixtures.tokenizers import Tokenizer, train
+from . import footprints
 from .curated import Selection
 from .held_out_stages import HeldOut
 from .stage import LocalStage, Stage, TaskResult
@@ -50,6 +51,12 @@ class BuildTokenizer(LocalStage):
             "train": self.spec.model_dump(mode="json"),
             "sources": [selection.record() for selection in self.selections],
         }
+
+    def memory(self) -> int:
+        """As `footprints.training`; a tokenizer that is a file costs next to nothing."""
+        if self.spec.train is None:
+            return footprints.WORKER + footprints.SHARDS
+        return footprints.training(sum(one.text_bytes for one in self.selections))
 
     def tasks(self) -> int:
         """One."""

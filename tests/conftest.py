@@ -25,6 +25,7 @@ from midtrain.mixtures import schema, tasks
 from midtrain.pipelines import build as builds
 from midtrain.pipelines import curate as curation
 from midtrain.pipelines import recipe as recipes
+from midtrain.pipelines.processes import local
 from midtrain.progress import Progress
 
 WORDS = (
@@ -162,12 +163,12 @@ class Workshop:
     def curate(self, workers: int = 0, overwrite: bool = False, **changed: Any) -> curation.Curated:
         """Runs the standard recipe with some keys changed."""
         loaded = recipes.load(self.yaml("recipe.yaml", self.recipe(**changed)))
-        return curation.curate(loaded, workers, Progress(shown=False), overwrite)
+        return curation.curate(loaded, local(workers), Progress(shown=False), overwrite)
 
     def build(self, workers: int = 0, overwrite: bool = False, **changed: Any) -> builds.BuildResult:
         """Builds the standard mixture with some keys changed."""
         loaded = schema.load(self.yaml("mixture.yaml", self.mixture(**changed)))
-        return builds.build(loaded, workers, Progress(shown=False), overwrite)
+        return builds.build(loaded, local(workers), Progress(shown=False), overwrite)
 
     def twin(self, name: str) -> "Workshop":
         """A workshop below this one, over a copy of its corpora."""

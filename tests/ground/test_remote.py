@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from midtrain import config, remote, remote_files, storage
+from midtrain import config, listing, remote, remote_files, storage
 from midtrain.config import Address, OutputFolder, Section
 from midtrain.errors import ConfigError, RunError
 
@@ -167,14 +167,14 @@ class TestFiles:
     def test_listing_names_what_a_local_one_would(self, bucket, tmp_path):
         for name in ("b/2.txt", "b/10.txt", "a/x/1.txt", "a/1.txt", "c.md"):
             bucket.put(f"in/{name}", name.encode())
-        listed = storage.list_files(f"{bucket.address}/in/**/*.txt")
+        listed = listing.list_files(f"{bucket.address}/in/**/*.txt")
         assert [entry.relative for entry in listed] == ["a/1.txt", "a/x/1.txt", "b/10.txt", "b/2.txt"]
         assert [entry.path for entry in listed] == [f"{bucket.address}/in/{entry.relative}" for entry in listed]
         assert [entry.size for entry in listed] == [7, 9, 8, 7]
         assert all(entry.stamp for entry in listed)
-        assert [entry.relative for entry in storage.list_files(f"{bucket.address}/in/b/2.txt")] == ["2.txt"]
-        assert storage.list_files(f"{bucket.address}/in/none.txt") == []
-        assert storage.list_files(f"{bucket.address}/in/b") == []
+        assert [entry.relative for entry in listing.list_files(f"{bucket.address}/in/b/2.txt")] == ["2.txt"]
+        assert listing.list_files(f"{bucket.address}/in/none.txt") == []
+        assert listing.list_files(f"{bucket.address}/in/b") == []
 
     def test_a_footer_and_a_piece_cost_few_requests(self, bucket, behind):
         address = bucket.put("f", CONTENT)
@@ -280,11 +280,11 @@ class TestHiccups:
 
 class TestRefusals:
     def test_no_such_bucket(self, bucket):
-        for act in (storage.read_bytes, storage.list_files, storage.open_input, self.write):
+        for act in (storage.read_bytes, listing.list_files, storage.open_input, self.write):
             with pytest.raises((ConfigError, RunError), match=r"no such bucket|cannot be opened"):
                 act("s3://no-such-bucket-here/f")
         with pytest.raises(ConfigError, match="no such bucket"):
-            storage.list_files("s3://no-such-bucket-here/*.txt")
+            listing.list_files("s3://no-such-bucket-here/*.txt")
         with pytest.raises(ConfigError, match="no such bucket"):
             self.write("s3://no-such-bucket-here/f")
 
