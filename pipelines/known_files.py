@@ -14,8 +14,10 @@ import orjson
 from .. import storage
 from ..errors import ConfigError, RunError
 from ..listing import Listed
+from ..remote import THREADS as REMOTE_THREADS
 
 THREADS = 4  # reading and hashing release the interpreter's lock
+FOOTER = 1 << 20  # bytes that a request to a store brings beyond what was asked for, where a footer is read
 CHUNK_FILES = 256  # of one job of a thread: handing over costs more than a small file
 CHUNK_BYTES = 64 << 20
 
@@ -87,7 +89,8 @@ def _first_looks(files: Sequence[tuple[Listed, bool]], groups: Sequence[Sequence
     if not groups:
         return
     jobs = [(files[group[0]][0], any(files[number][1] for number in group)) for group in groups]
-    with ThreadPoolExecutor(THREADS) as threads:
+    remote = any(storage.is_remote(listed.path) for listed, _ in jobs)  # where a request waits far longer than it works
+    with ThreadPoolExecutor(REMOTE_THREADS if remote else THREADS) as threads:
         for chunk in threads.map(lambda chunk: [_first_look(*job) for job in chunk], _chunks(jobs)):
             yield from chunk
 
@@ -115,7 +118,7 @@ def _row_group_sizes(path: str) -> list[int]:
     import pyarrow.parquet as pq
 
     try:
-        with storage.open_input(path) as stream:
+        with storage.open_ranges(path, FOOTER) as stream:
             metadata = pq.ParquetFile(stream).metadata
             return [metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups)]
     except (pa.ArrowInvalid, OSError) as error:

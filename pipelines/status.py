@@ -71,8 +71,13 @@ class StageStatus:
             )
         self.complete = found is not None or folder is None
         self.done = self.tasks
-        if folder is not None and not self.complete:
-            self.done = sum(name[:1].isdigit() and name.endswith(".json") for name in storage.names(folder / MARKERS))
+        if folder is None or self.complete:
+            return
+        marked = sum(name[:1].isdigit() and name.endswith(".json") for name in storage.names(folder / MARKERS))
+        if marked == 0 and len(self._ended) >= self.tasks and isinstance(folder, RemotePath):
+            self.complete = True  # removed: there are stores that go on to list a folder whose last object is gone
+        else:
+            self.done = marked
 
 
 def status(output: str | Location) -> Table:

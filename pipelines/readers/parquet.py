@@ -16,6 +16,7 @@ from .records import BATCH_BYTES, Record, poisonous
 from .selection import Selection
 
 ROWS = 1024
+AHEAD = 4 << 20  # bytes that a request to a store brings beyond the column asked for: the next ones
 
 
 def records(split: Split, selection: Selection | None = None) -> Iterator[Record]:
@@ -25,7 +26,7 @@ def records(split: Split, selection: Selection | None = None) -> Iterator[Record
         RunError: the file is damaged or is not Parquet.
     """
     try:
-        with storage.open_input(split.path) as stream:
+        with storage.open_ranges(split.path, AHEAD) as stream:
             file = pq.ParquetFile(stream)
             stop = file.num_row_groups if split.stop < 0 else split.stop
             position = sum(file.metadata.row_group(group).num_rows for group in range(split.start))

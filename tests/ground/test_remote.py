@@ -16,7 +16,12 @@ from midtrain.config import Address, OutputFolder, Section
 from midtrain.errors import ConfigError, RunError
 
 CONTENT = os.urandom(3_000_000)
-HICCUPS = ("internal error", "slow down", "no page", "cut answer", "refused")
+HICCUPS = (
+    "internal error",
+    "cut answer",
+    "refused",
+    *(pytest.param(one, marks=pytest.mark.slow) for one in ("slow down", "no page")),
+)
 
 
 @pytest.fixture

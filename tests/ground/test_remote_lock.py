@@ -13,11 +13,11 @@ def quick(monkeypatch):
     monkeypatch.setattr(remote_lock, "PAUSE", 0.05)
 
 
-@pytest.fixture(params=["s3", "another store"])
-def folder(request):
-    """A folder in a store that knows conditions and tells its time, and in one that does neither."""
-    if request.param == "s3":
-        yield storage.location(request.getfixturevalue("bucket").address) / "out"
+@pytest.fixture(params=["moto", pytest.param("seaweedfs", marks=pytest.mark.slow), "another store"])
+def folder(request, make_bucket):
+    """A folder in stores that know conditions and tell their time, and in one that does neither."""
+    if request.param != "another store":
+        yield storage.location(make_bucket(request.getfixturevalue(request.param)).address) / "out"
         return
     fsspec = pytest.importorskip("fsspec")
     yield storage.location("memory://store/out")
