@@ -18,12 +18,13 @@ from pathlib import Path
 
 from tests.cluster import corpora, poison
 from tests.cluster.corpora import MAIN, Corpora, Corpus
-from tests.cluster.nodes import SMALL_DISK, Cluster, resize
+from tests.cluster.nodes import SMALL_DISK, Cluster, Node, resize
 from tests.cluster.processes import end
 
 BEGINS_WITHIN = 120.0  # seconds, workers may have to compile kernels first
 ENDS_WITHIN = 150.0  # seconds
 STALL = 2.0  # minutes: a run that waits in vain says so before it is taken for hung
+AFTERMATH = 3.0  # seconds in which workers that were cut off write what they were about to
 LEAST_DISK = 64 << 10  # bytes
 OTHERS = 1, 2  # the nodes that have no driver beside them
 
@@ -38,7 +39,7 @@ class Moment:
 
     Args:
         share: of all tasks that are finished, or of the disk that a whole run needs; between 0 and 1.
-        node: which of the nodes 1 and 2.
+        node: which of the nodes 1 and 2, if it is at work.
         seconds: after which what was broken comes back, where it does.
     """
 
@@ -58,6 +59,7 @@ class Attempt:
     runs: int = 0
     process: "subprocess.Popen[bytes] | None" = None
     struck: float = 0.0  # seconds since the epoch
+    node: int | None = None  # that was struck
     codes: list[int] = field(default_factory=list)
 
     def start(self) -> None:
@@ -83,15 +85,22 @@ class Attempt:
         """What the newest driver prints."""
         return self.folder / f"said-{self.runs}"
 
-    def reach(self, share: float) -> None:
-        """Waits until so much of all tasks is done, and at least one."""
+    def reach(self, share: float, *nodes: int) -> None:
+        """Waits until so much of all tasks is done, at least one, and one of the nodes, if any are named, works on one.
+
+        The node becomes `node`: the first that does, since one that came back a moment ago may still compile kernels.
+        """
         wanted = max(int(share * len(corpora.finished(self.corpus.undisturbed))), 1)
         deadline = time.monotonic() + BEGINS_WITHIN
-        while len(corpora.finished(self.output)) < wanted:
+        while len(corpora.finished(self.output)) < wanted or (nodes and not self._find_busy(nodes)):
             assert self.driver.poll() is None, f"ended before the fault: {self.said.read_text()}"
             assert time.monotonic() < deadline, f"{wanted} tasks were not reached: {self.said.read_text()}"
             time.sleep(0.01)
         self.strike()
+
+    def _find_busy(self, nodes: tuple[int, ...]) -> bool:
+        self.node = next((number for number in nodes if self.cluster.nodes[number].busy()), None)
+        return self.node is not None
 
     def strike(self) -> None:
         """Notes that something breaks now."""
@@ -149,30 +158,23 @@ class Row:
 
 def worker_killed(attempt: Attempt, moment: Moment) -> None:
     """A worker's process is killed while it runs a task."""
-    attempt.start()
-    attempt.reach(moment.share)
-    deadline = time.monotonic() + BEGINS_WITHIN
-    while not (busy := [pid for node in attempt.cluster.nodes for pid in node.busy()]):
-        assert time.monotonic() < deadline
-        assert attempt.driver.poll() is None, "ended before a worker could be killed"
-    end(busy[:1])
+    node = _struck(attempt, moment)
+    end(node.busy()[:1])
     attempt.finish()
 
 
 def raylet_killed(attempt: Attempt, moment: Moment) -> None:
     """A node's raylet is killed, and the node stays away."""
-    attempt.start()
-    attempt.reach(moment.share)
-    _kill_raylet(attempt.cluster, moment.node)
+    node = _struck(attempt, moment)
+    end([node.raylet()])
     attempt.finish()
 
 
 def node_returns(attempt: Attempt, moment: Moment) -> None:
     """A node's raylet is killed, and the node comes back while the run goes on."""
-    attempt.start()
-    attempt.reach(moment.share)
-    _kill_raylet(attempt.cluster, moment.node)
-    attempt.cluster.restart(moment.node)
+    node = _struck(attempt, moment)
+    end([node.raylet()])
+    attempt.cluster.restart(node)
     attempt.finish()
 
 
@@ -184,10 +186,11 @@ def link_down(attempt: Attempt, moment: Moment) -> None:
 
 def link_flaps(attempt: Attempt, moment: Moment) -> None:
     """A node's link is cut, and mended some seconds later: before the node is given up or after."""
-    _cut(attempt, moment)
+    node = _cut(attempt, moment)
     with contextlib.suppress(subprocess.TimeoutExpired):
         attempt.driver.wait(moment.seconds)
-    attempt.cluster.net.link(moment.node, up=True)
+    attempt.cluster.join(node)
+    time.sleep(AFTERMATH)
     attempt.finish()
 
 
@@ -254,17 +257,20 @@ def _poison(attempt: Attempt, kind: str) -> None:
     assert attempt.corpus.marked in row["place"]
 
 
-def _kill_raylet(cluster: Cluster, number: int) -> None:
-    node = cluster.nodes[number]
-    end([node.raylet()])
+def _struck(attempt: Attempt, moment: Moment) -> Node:
+    """Starts a run; at the moment, the node that is to be struck."""
+    attempt.start()
+    attempt.reach(moment.share, moment.node, *(node for node in OTHERS if node != moment.node))
+    assert attempt.node is not None
+    return attempt.cluster.nodes[attempt.node]
 
 
-def _cut(attempt: Attempt, moment: Moment) -> None:
+def _cut(attempt: Attempt, moment: Moment) -> Node:
     if not attempt.cluster.net.links:
         raise Unfit(f"no link can be cut: {attempt.cluster.no_links}")
-    attempt.start()
-    attempt.reach(moment.share)
-    attempt.cluster.net.link(moment.node, up=False)
+    node = _struck(attempt, moment)
+    attempt.cluster.cut(node)
+    return node
 
 
 # A fault takes an attempt and a moment; whatever it broke but nodes and links, it mends. Add more here, such as a store
@@ -310,7 +316,9 @@ def do(fault: str, moment: Moment, cluster: Cluster, made: Corpora, folder: Path
     gap = longest_gap(events, attempt.struck)
     different = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
     note = f"other than undisturbed: {', '.join(different[:5])}" if different else ""
-    return Row(fault, _when(fault, moment), lost, attempt.runs - 1, ended - began, gap, not different, note)
+    return Row(
+        fault, _when(fault, moment, attempt.node), lost, attempt.runs - 1, ended - began, gap, not different, note
+    )
 
 
 def check_once(events: list[dict[str, object]]) -> None:
@@ -335,11 +343,11 @@ def longest_gap(events: list[dict[str, object]], struck: float) -> float:
     return max((later - sooner for sooner, later in itertools.pairwise(after)), default=0.0)
 
 
-def _when(fault: str, moment: Moment) -> str:
-    share = f"{100 * moment.share:.0f} %"
+def _when(fault: str, moment: Moment, node: int | None) -> str:
     if fault in MARKS:
         return ""
+    share = f"at {100 * moment.share:.0f} %"
     if fault == "disk full":
-        return f"at {share} of its need"
-    where = f", node {moment.node}" if fault in ("raylet killed", "node returns", "link down", "link flaps") else ""
-    return f"at {share}{where}" + (f", for {moment.seconds:.0f} s" if fault == "link flaps" else "")
+        return f"{share} of its need"
+    for_seconds = f", for {moment.seconds:.0f} s" if fault == "link flaps" else ""
+    return share + (f", node {node}" if node is not None else "") + for_seconds

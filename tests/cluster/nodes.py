@@ -8,6 +8,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -47,6 +48,7 @@ class Node:
     folder: Path
     process: "subprocess.Popen[bytes] | None" = None
     seen: set[int] = field(default_factory=set)
+    cut: bool = False  # from the others, once since it was started
 
     @property
     def runs(self) -> bool:
@@ -62,6 +64,10 @@ class Node:
     def busy(self) -> list[int]:
         """The worker processes that run a task of ours at this moment."""
         return [pid for pid in self.pids() if BUSY.match(title(pid))]
+
+    def workers(self) -> list[int]:
+        """All worker processes, at work or idle."""
+        return [pid for pid in self.pids() if title(pid).startswith("ray::") and "agent" not in title(pid).lower()]
 
     def raylet(self) -> int:
         """The process that runs the node's workers."""
@@ -80,6 +86,7 @@ class Node:
         if self.process is not None:
             self.process.wait()
         self.process = None
+        self.cut = False
         self.seen.clear()
 
 
@@ -111,28 +118,37 @@ class Cluster:
         """What a driver must know to be let in."""
         return token(self.folder / "token")
 
-    def mend(self) -> bool:
-        """Makes the cluster whole: links, head, nodes; tells whether anything had to be done."""
-        whole = all(node.runs for node in self.nodes)
+    def mend(self) -> None:
+        """Makes the cluster whole: links, head, nodes."""
+        for node in self.nodes:
+            if node.cut:
+                self.join(node)
+                node.stop()  # nobody knows what it holds for true
         if not self.nodes[0].runs:
             for node in self.nodes:
                 node.stop()
-        waiting = []
-        for node in self.nodes:
-            if self.net.links:
-                self.net.link(node.number, up=True)
-            if not node.runs:
-                waiting.append(self.begin(node))
-                if node.number == 0:
-                    self.wait_for(waiting.pop())
-        for node in waiting:
+            self.wait_for(self.begin(self.nodes[0]))
+        begun = [self.begin(node) for node in self.nodes if not node.runs]
+        for node in begun:
             self.wait_for(node)
-        return not whole
 
-    def restart(self, number: int) -> None:
-        """Ends a node of which nobody knows what it holds for true, and starts it again."""
-        self.nodes[number].stop()
-        self.wait_for(self.begin(self.nodes[number]))
+    def restart(self, node: Node) -> None:
+        """Brings back a node that has lost a process."""
+        node.stop()
+        self.wait_for(self.begin(node))
+
+    def cut(self, node: Node) -> None:
+        """Cuts a node's link; its workers stand still, as they would on a shared file system that is gone."""
+        self.net.link(node.number, up=False)
+        for pid in node.workers():
+            os.kill(pid, signal.SIGSTOP)
+        node.cut = True
+
+    def join(self, node: Node) -> None:
+        """Mends a node's link; what its workers were about to write, they write now."""
+        self.net.link(node.number, up=True)
+        for pid in node.workers():
+            os.kill(pid, signal.SIGCONT)
 
     def begin(self, node: Node) -> Node:
         """Starts a node's processes."""

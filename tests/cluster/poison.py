@@ -1,7 +1,7 @@
 """Documents that break what judges them, put into workers and drivers of tests from outside.
 
-As `sitecustomize` of the workers' Python, or imported by a driver's wrapper, it waits for the import of one filter
-and changes what that does with marked texts; nothing of the product knows of it. Costs a pause a batch, without which a
+As `sitecustomize` of the workers' Python, or imported by a driver's wrapper, it waits for the import of a filter
+and changes what that does with marked texts; nothing of the product knows of it. Costs a pause a task, without which a
 small corpus would be done before anything could be broken.
 """
 
@@ -12,10 +12,9 @@ import os
 import sys
 import time
 
-FILTER = "midtrain.filters.gopher_quality"
 MARK = "midtrain-test-poison-"
 RAISES, CRASHES, EATS = MARK + "raises", MARK + "crashes", MARK + "eats"
-PAUSE = 0.15  # seconds a batch
+PAUSE = 0.2  # seconds a task
 BITE = 16 << 20  # bytes at a time, slowly enough for whoever watches over the memory
 BETWEEN_BITES = 0.04  # seconds
 MOST = 3 << 30  # bytes: where no limit stops it, it stops by itself
@@ -26,32 +25,44 @@ class Poisoned(ValueError):
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the one filter as everybody would, and changes it when it has been loaded."""
+    """Finds modules as everybody would, and changes some when they have been loaded."""
 
     def __init__(self, harmless: bool, pause: float) -> None:
-        self.harmless = harmless
-        self.pause = pause
+        self.changes = {
+            "midtrain.filters.gopher_quality": lambda found: _poison(found.GopherQuality, harmless),
+            "midtrain.pipelines.documents": lambda found: _slow_down(found.DocumentStage, pause),
+            "midtrain.pipelines.choose_duplicates": lambda found: _slow_down(found.WriteKeys, pause),
+        }
 
     def find_spec(self, fullname, path=None, target=None):
-        if fullname != FILTER:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
+        change = self.changes.get(fullname)
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target) if change else None
         if spec is not None:
             load = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: (load(module), self.change(module))[0]
+            spec.loader.exec_module = lambda module: (load(module), change(module))[0]
         return spec
 
-    def change(self, module) -> None:
-        decide = module.GopherQuality.decide
 
-        def poisonous(options, batch):
-            time.sleep(self.pause)
-            for text in batch.record_batch.column("text").to_pylist():
-                if MARK in text:
-                    _act(text, self.harmless)
-            return decide(options, batch)
+def _slow_down(stage: type, pause: float) -> None:
+    run = stage.run
 
-        module.GopherQuality.decide = poisonous
+    def slowly(self, task):
+        time.sleep(pause)
+        return run(self, task)
+
+    stage.run = slowly
+
+
+def _poison(step: type, harmless: bool) -> None:
+    decide = step.decide
+
+    def poisonous(self, batch):
+        for text in batch.record_batch.column("text").to_pylist():
+            if MARK in text:
+                _act(text, harmless)
+        return decide(self, batch)
+
+    step.decide = poisonous
 
 
 def _act(text: str, harmless: bool) -> None:
@@ -71,7 +82,7 @@ def install(harmless: bool = False, pause: float = PAUSE) -> None:
 
     Args:
         harmless: a marked document raises, whatever it is marked for.
-        pause: seconds that each batch takes longer.
+        pause: seconds that each task takes longer.
     """
     sys.meta_path.insert(0, _Finder(harmless, pause))
 
