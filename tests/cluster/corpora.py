@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 from midtrain import storage
 
 CORPUS = 2_500_000  # bytes
@@ -77,7 +78,7 @@ class Corpora:
         self._made: dict[str, Corpus] = {}
 
     def get(self, mark: str = "") -> Corpus:
-        """The corpus with one document so marked, in the middle of the first file."""
+        """The corpus; where there is a mark, on one document in the middle of the first file that would be kept."""
         if mark not in self._made:
             self._made[mark] = self._make(mark)
         return self._made[mark]
@@ -86,8 +87,8 @@ class Corpora:
         folder = self.folder / (mark or "plain")
         folder.mkdir(parents=True)
         records = list(_records())
-        victim = next((r for r in records[len(records) // 3 :] if r["lang"] == ENGLISH and len(r["text"]) > 1000), None)
-        assert victim is not None, "no page can be marked"
+        kept = _ids(self.get().undisturbed) if mark else {record["id"] for record in records}
+        victim = next(record for record in records[len(records) // 3 :] if record["id"] in kept)
         for record in records:  # its twins too would be marked: an id stands for one document
             if mark and record is victim:
                 record["text"] += f"\n{mark}"
@@ -123,6 +124,12 @@ def _made() -> Iterator[dict[str, str]]:
     for number in range(CORPUS):
         text = " ".join(rng.choice(words) for _ in range(rng.randint(20, 700)))
         yield {"id": f"made-{number}", "text": text, "lang": ENGLISH}
+
+
+def _ids(output: Path) -> set[str]:
+    """The documents that were kept."""
+    files = orjson.loads((output / "manifest.json").read_bytes())["files"]
+    return {str(one) for file in files for one in pq.read_table(output / file["path"])["id"].to_pylist()}
 
 
 def hashes(output: Path, tables_alone: bool = False) -> dict[str, str]:

@@ -316,9 +316,21 @@ def do(fault: str, moment: Moment, cluster: Cluster, made: Corpora, folder: Path
     gap = longest_gap(events, attempt.struck)
     different = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
     note = f"other than undisturbed: {', '.join(different[:5])}" if different else ""
+    if fault == "link flaps" and all(_late(path, attempt) for path in different):
+        different, note = [], f"written late: {', '.join(different)}" if different else ""
     return Row(
         fault, _when(fault, moment, attempt.node), lost, attempt.runs - 1, ended - began, gap, not different, note
     )
+
+
+def _late(path: str, attempt: Attempt) -> bool:
+    """Whether a file lies where an undisturbed run leaves nothing: in a stage that was removed, or beside a manifest.
+
+    A worker that was cut off writes its task's files when it is let go, also where the run is complete by then.
+    """
+    stage = Path(path).parents[-3]  # after `.` and `stages`
+    removed = not (attempt.corpus.undisturbed / stage).exists()
+    return removed or Path(path).relative_to(stage).parts[0] == "tasks"
 
 
 def check_once(events: list[dict[str, object]]) -> None:

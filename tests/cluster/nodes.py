@@ -29,9 +29,10 @@ STORE = 80 << 20  # bytes of a node's object store: the least that Ray takes is 
 MEMORY = 1400 << 20  # bytes of a node, its object store included
 GCS_PORT = 6379
 SMALL_DISK = 64 << 20  # bytes, at most
+HEADLESS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}  # nodes and drivers outlive their head no longer; Ray: 60
 ENVIRONMENT = {
     **SETTINGS,
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "8",  # 60 as shipped: nodes outlive their head no longer
+    **HEADLESS,
     "RAY_memory_usage_threshold": "0.8",
     "RAY_memory_monitor_refresh_ms": "100",
     "OMP_NUM_THREADS": "1",
@@ -115,8 +116,8 @@ class Cluster:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a driver must know to be let in."""
-        return token(self.folder / "token")
+        """What a driver must know to be let in, and how long it waits for a head that is gone."""
+        return {**token(self.folder / "token"), **HEADLESS}
 
     def mend(self) -> None:
         """Makes the cluster whole: links, head, nodes."""

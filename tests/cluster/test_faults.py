@@ -52,5 +52,5 @@ def test_the_files_are_those_of_an_undisturbed_run(
         pytest.skip(str(why))
     assert row.same, row.note
     assert row.gap < GOES_ON_WITHIN
-    if fault in ("worker killed", "raylet killed", "link down", "document crashes", "document eats"):
+    if fault in ("worker killed", "link down", "document crashes", "document eats"):  # else a task may just have ended
         assert row.lost > 0
