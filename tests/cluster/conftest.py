@@ -21,12 +21,13 @@ SMALL_STORE = 100 << 20  # bytes
 
 @dataclass(frozen=True)
 class Head:
-    """The head of a cluster: its address, its folder, the Python of its workers and its first process."""
+    """The head of a cluster: its address, its folder, the Python of its workers, its first process, its dashboard."""
 
     address: str
     folder: Path
     python: Path
     pid: int
+    dashboard: int  # its port, 0 where there is none
 
     def busy(self) -> list[int]:
         """The worker processes that run a task of ours at this moment."""
@@ -38,8 +39,8 @@ class Head:
 
 
 @contextlib.contextmanager
-def one_node() -> Iterator[Head]:
-    """A cluster of one node of two CPUs, on loopback."""
+def one_node(dashboard: int = 0) -> Iterator[Head]:
+    """A cluster of one node of two CPUs, on loopback; with a dashboard where a port is given for it."""
     folder = Path(tempfile.mkdtemp(prefix="mt-ray-", dir="/tmp"))
     python, port = bare_python(folder / "venv"), free_port()
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
@@ -47,7 +48,8 @@ def one_node() -> Iterator[Head]:
     environment |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **token(folder / "token")}
     command = [str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
     command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", f"--object-store-memory={SMALL_STORE}"]
-    command += ["--include-dashboard=false", f"--temp-dir={folder}/ray", "--disable-usage-stats"]
+    command += [f"--temp-dir={folder}/ray", "--disable-usage-stats", f"--include-dashboard={bool(dashboard)}"]
+    command += ["--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}"] if dashboard else []
     with open(folder / "log", "wb") as log:
         started = subprocess.Popen(command, cwd="/", env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
@@ -56,7 +58,7 @@ def one_node() -> Iterator[Head]:
             assert started.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < deadline, (folder / "log").read_text()
             time.sleep(0.1)
-        yield Head(f"127.0.0.1:{port}", folder, python, started.pid)
+        yield Head(f"127.0.0.1:{port}", folder, python, started.pid, dashboard)
     finally:
         end([*below(started.pid), started.pid])
         started.wait()

@@ -14,6 +14,9 @@ from midtrain.pipelines import recipe as recipes
 from midtrain.pipelines.cluster import SETTINGS
 from ruamel.yaml import YAML
 
+from tests.cluster.conftest import one_node
+from tests.cluster.processes import free_port, token
+
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "cluster"
 SHIPPED = {name: value for name, value in SETTINGS.items() if re.match(r"RAY_(grpc|health)_", name)}
@@ -139,6 +142,28 @@ def test_the_slurm_script_starts_a_head_then_nodes_then_the_run_and_ends_them(sl
 
 def test_the_slurm_script_ends_with_the_code_of_the_run(slurm) -> None:
     assert slurm(CODE="2")[0] == 2
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2 * PATIENCE)
+def test_a_job_is_submitted_with_a_wheel_built_on_the_spot(tmp_path) -> None:
+    recipe = (EXAMPLES / "recipe.yaml").read_text().replace("out/cluster/curated", f"{tmp_path}/out")
+    (tmp_path / "mine.yaml").write_text(recipe)
+    here = {"PYTHON": sys.executable, "PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0"}  # 0: without isolation
+    with one_node(dashboard=free_port()) as head:
+        address = f"http://127.0.0.1:{head.dashboard}"
+        done = subprocess.run(
+            ["bash", EXAMPLES / "submit.sh", tmp_path / "mine.yaml", "--set", "sources.0.count=60000"],
+            cwd=tmp_path,
+            env={**os.environ, **here, "RAY_ADDRESS": address, **token(head.folder / "token")},
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    assert manifest["counts"]["funnel"][0]["documents"] == 60_000 + 50_000
 
 
 @pytest.mark.slow
