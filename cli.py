@@ -4,7 +4,6 @@ Verbs import what they need when they run, so `midtrain --help` answers at once.
 its exit code (2 for a wrong configuration, 1 for a failed run), never with a traceback.
 """
 
-import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,8 +13,6 @@ import typer
 from .errors import ConfigError, MidtrainError, RunError, missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .pipelines.executor import Executor
     from .progress import Progress
 
@@ -97,8 +94,8 @@ def curate(
         _show(summaries.stages(pipeline.plan(loaded)), as_json)
         return
     progress = _progress(as_json)
-    with progress.running(), _executor(ray, workers) as executor:
-        result = pipeline.curate(loaded, _workers(workers), progress, overwrite, executor, stall * 60)
+    with progress.running():
+        result = pipeline.curate(loaded, _executor(ray, workers, progress), progress, overwrite, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
 
@@ -114,7 +111,7 @@ def plan(
     from .pipelines import plan as planning
     from .pipelines import recipe as recipes
 
-    planned = planning.plan(recipes.load(recipe, overrides or ()), _workers(workers), memory)
+    planned = planning.plan(recipes.load(recipe, overrides or ()), workers, memory)
     _show(planning.table(planned), as_json)
     planned.refuse()
 
@@ -140,8 +137,8 @@ def build(
         _show(summaries.stages(pipeline.stages_of(loaded).shards), as_json)
         return
     progress = _progress(as_json)
-    with progress.running(), _executor(ray, workers) as executor:
-        result = pipeline.build(loaded, _workers(workers), progress, overwrite, executor, stall * 60)
+    with progress.running():
+        result = pipeline.build(loaded, _executor(ray, workers, progress), progress, overwrite, stall * 60)
     _show(summaries.built(result, loaded.value.output), as_json)
 
 
@@ -262,23 +259,15 @@ def _needs_torch() -> None:
         raise missing_extra("torch", "train", "the trainer")
 
 
-def _workers(wanted: int | None) -> int:
-    """One local process a core, unless a number was given."""
-    from .pipelines.executor import default_workers
+def _executor(ray: str | None, workers: int | None, progress: "Progress") -> "Executor":
+    """Where tasks run: this process, local processes (one a core, unless a number was given), a Ray cluster."""
+    if ray is not None:
+        from .pipelines.cluster import RayCluster
 
-    return default_workers() if wanted is None else wanted
+        return RayCluster(ray, workers, None, progress.say)
+    from .pipelines.processes import local
 
-
-@contextlib.contextmanager
-def _executor(ray: str | None, workers: int | None) -> "Iterator[Executor | None]":
-    """The Ray cluster that was asked for; None for local processes."""
-    if ray is None:
-        yield None
-        return
-    from .pipelines.cluster import connect
-
-    with connect(ray, workers) as cluster:
-        yield cluster
+    return local(workers)
 
 
 def _progress(quiet: bool) -> "Progress":

@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from .errors import ConfigError
+from .remote import STORES, wrong_address
 from .yaml_document import Document, KeyPath, override, parse, write
 
 T = TypeVar("T", bound=BaseModel)
@@ -125,9 +126,31 @@ def _local(path: str) -> str:
     return path
 
 
+def _without_secret(path: str) -> str:
+    """A path or an address with nothing secret in it; the complaint does not show it."""
+    if "://" in path and (problem := wrong_address(path)):
+        raise PydanticCustomError("hidden", "{problem}", {"problem": problem})
+    return path
+
+
+def _local_or_store(path: str) -> str:
+    """A folder on this machine or in a store whose bucket is named."""
+    if "://" not in path:
+        return path
+    protocol, _, inside = path.partition("://")
+    if protocol not in STORES:
+        known = " ".join(f"{name}://" for name in STORES)
+        raise PydanticCustomError("protocol", "an output cannot be made there", {"expected": f"a folder, or {known}"})
+    if set("*?[]#") & set(inside):
+        raise ValueError("an output is one folder: the address holds one of * ? [ ] #")
+    return path.rstrip("/")
+
+
 Count = Annotated[int, BeforeValidator(parse_count)]
 ShareOrCount = Annotated[int | float, BeforeValidator(parse_share_or_count)]
 LocalFolder = Annotated[str, Field(min_length=1), AfterValidator(_local)]
+Address = Annotated[str, Field(min_length=1), AfterValidator(_without_secret)]
+OutputFolder = Annotated[Address, AfterValidator(_local_or_store)]
 
 
 @dataclass(frozen=True)
@@ -248,7 +271,8 @@ def _complaint(document: Document, path: KeyPath, error: dict[str, Any]) -> Conf
     seen, expected, fix = document.value(path), context.get("expected"), ""
     if error["type"] in ("literal_error", "enum") and isinstance(seen, str):
         fix = did_you_mean(seen, set(re.findall(r"'([^']*)'", str(expected))))
-    return _at(document, path, error["msg"].removeprefix("Value error, "), expected, fix)
+    shown = "not shown here" if error["type"] == "hidden" else None
+    return _at(document, path, error["msg"].removeprefix("Value error, "), expected, fix, shown)
 
 
 def _existing(document: Document, loc: Sequence[str | int]) -> KeyPath:

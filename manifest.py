@@ -13,6 +13,8 @@ import xxhash
 
 from . import storage
 from .errors import RunError
+from .remote import RemotePath
+from .storage import Location, OutputStream
 
 NAME = "manifest.json"
 
@@ -46,9 +48,15 @@ class OutputFile:
 
     @classmethod
     def of(cls, folder: str | Path, path: str, rows: int, source: str = "") -> "OutputFile":
-        """The entry of a file that has just been written."""
+        """The entry of a file of this machine that has just been written."""
         file = Path(folder) / path
         return cls(path, rows, file.stat().st_size, storage.hash_file(file), source)
+
+    @classmethod
+    def written(cls, path: str, stream: OutputStream, rows: int, source: str = "") -> "OutputFile":
+        """The entry of a file whose bytes are complete but not yet published: read before they leave this machine."""
+        size, digest = stream.measured()
+        return cls(path, rows, size, digest, source)
 
 
 @dataclass(frozen=True)
@@ -63,37 +71,46 @@ class Manifest:
     files: tuple[OutputFile, ...] = ()
     counts: dict[str, Any] = field(default_factory=dict)
 
-    def write(self, folder: str | Path) -> None:
+    def write(self, folder: str | Location) -> None:
         """Writes `manifest.json` into the folder, atomically."""
-        with storage.atomic_write(Path(folder) / NAME) as stream:
+        with storage.atomic_write(storage.location(folder) / NAME) as stream:
             stream.write(orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2) + b"\n")
 
     @classmethod
-    def read(cls, folder: str | Path) -> "Manifest":
+    def read(cls, folder: str | Location) -> "Manifest":
         """Reads the manifest of a folder.
 
         Raises:
             RunError: there is none, or it is not one of ours.
         """
-        path = Path(folder) / NAME
+        path = storage.location(folder) / NAME
+        return cls._parse(storage.read_bytes(path), path)
+
+    @classmethod
+    def find(cls, folder: str | Location) -> "Manifest | None":
+        """The manifest of a folder, None where the folder has none yet."""
+        path = storage.location(folder) / NAME
+        data = storage.read_if_there(path)
+        return None if data is None else cls._parse(data, path)
+
+    @classmethod
+    def _parse(cls, data: bytes, path: Location) -> "Manifest":
         try:
-            data = orjson.loads(storage.read_bytes(path))
-            files = tuple(OutputFile(**entry) for entry in data.pop("files"))
-            return cls(files=files, parents=tuple(data.pop("parents")), **data)
+            content = orjson.loads(data)
+            files = tuple(OutputFile(**entry) for entry in content.pop("files"))
+            return cls(files=files, parents=tuple(content.pop("parents")), **content)
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
             raise RunError("is not a manifest", where=str(path), fix="build the folder again") from None
 
-    @classmethod
-    def find(cls, folder: str | Path) -> "Manifest | None":
-        """The manifest of a folder, None where the folder has none yet."""
-        return cls.read(folder) if storage.exists(Path(folder) / NAME) else None
-
-    def check_sizes(self, folder: str | Path) -> None:
-        """Compares the size of every listed file with the record.
+    def check_sizes(self, folder: str | Location) -> None:
+        """Compares the size of every listed file with the record; those in a store were whole when they appeared.
 
         Raises:
             RunError: a file is missing, cut short or longer than it was written.
         """
+        folder = storage.location(folder)
+        if isinstance(folder, RemotePath):
+            return
         for entry in self.files:
             path = Path(folder) / entry.path
             size = path.stat().st_size if path.exists() else None
@@ -106,7 +123,7 @@ class Manifest:
                     fix=f"remove {folder} and run again: the stage is made anew",
                 )
 
-    def check_hashes(self, folder: str | Path) -> None:
+    def check_hashes(self, folder: str | Location) -> None:
         """Compares size and hash of every listed file with the record.
 
         Raises:
@@ -114,11 +131,11 @@ class Manifest:
         """
         self.check_sizes(folder)
         for entry in self.files:
-            seen = storage.hash_file(Path(folder) / entry.path)
+            seen = storage.hash_file(storage.location(folder) / entry.path)
             if seen != entry.hash:
                 raise RunError(
                     "the file's bytes changed since it was written",
-                    where=str(Path(folder) / entry.path),
+                    where=str(storage.location(folder) / entry.path),
                     seen=seen,
                     expected=entry.hash,
                     fix=f"remove {folder} and run again: the stage is made anew",

@@ -42,6 +42,8 @@ class StageProgress:
     done: int = 0
     documents: int = 0
     kept: int = 0
+    quarantined: int = 0
+    retries: int = 0
     bytes: int = 0
     started: float = field(default_factory=time.monotonic)
     ended: float | None = None
@@ -64,9 +66,11 @@ class StageProgress:
         rate = f"{self.documents / seconds:,.0f} docs/s" if self.documents else ""
         speed = f"{self.bytes / seconds / 1e6:,.1f} MB/s" if self.bytes else ""
         kept = f"{100 * self.kept / self.documents:.1f} % kept" if self.kept else ""
+        aside = f"{self.quarantined:,} quarantined" if self.quarantined else ""
+        retries = f"{self.retries:,} retries" if self.retries else ""
         left = self.remaining()
         state = f"{duration(left)} left" if left is not None else duration(seconds)
-        return (self.name, f"{self.done}/{self.tasks} tasks", rate, speed, kept, state)
+        return (self.name, f"{self.done:,}/{self.tasks:,} tasks", rate, speed, kept, aside, retries, state)
 
 
 class Progress:
@@ -104,12 +108,17 @@ class Progress:
         self._said = time.monotonic()
         return stage
 
-    def advance(self, stage: StageProgress, documents: int = 0, kept: int = 0, bytes_read: int = 0) -> None:
-        """Notes that a task ended, with what it worked on."""
+    def advance(self, stage: StageProgress, counts: Mapping[str, int]) -> None:
+        """Notes that a task ended, with what it worked on: documents, kept, quarantined, bytes."""
         stage.done += 1
-        stage.documents += documents
-        stage.kept += kept
-        stage.bytes += bytes_read
+        stage.documents += counts.get("documents", 0)
+        stage.kept += counts.get("kept", 0)
+        stage.quarantined += counts.get("quarantined", 0)
+        stage.bytes += counts.get("bytes", 0)
+        self.tick(stage)
+
+    def tick(self, stage: StageProgress) -> None:
+        """Called now and then while a stage goes on: prints its line where that is due."""
         if self.shown and not self.live and time.monotonic() - self._said >= LINE_EVERY:
             self._line(stage)
 

@@ -1,41 +1,26 @@
-"""Files, local or remote: listing, streaming decompression, atomic writes.
+"""Files, local or remote: streaming decompression, random access, atomic writes.
 
 Every reader and writer goes through these few functions, so that a crash never leaves a half-written file under its
-final name and a path may be local or any fsspec address. Costs one rename and one fsync a file; decompression runs in
-C (isal for gzip, about three times zlib; Arrow's zstandard, which tells a stream that was cut short).
+final name and a path may be local or any fsspec address. Costs one rename and one fsync a file (or one upload);
+decompression runs in C (isal for gzip, about three times zlib; Arrow's zstandard, which tells a stream cut short).
 """
 
 import contextlib
-import fcntl
-import glob
+import io
 import os
 import shutil
 import tempfile
-import time
 import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
-from .errors import ConfigError, RunError
+from .errors import RunError
+from .remote import RemotePath
+
+Location = Path | RemotePath  # a file or a folder, on this machine or in a store
 
 COMPRESSIONS = (".gz", ".zst")
-LOCK = ".lock"
-ASK_AGAIN = (0.05, 0.1, 0.2)  # seconds
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A file as a listing shows it: address, size in bytes, and a stamp that changes when the file does.
-
-    `relative` is the path below the folder above the pattern's first wildcard; `/` parts it.
-    """
-
-    path: str
-    size: int
-    stamp: str
-    relative: str
 
 
 def is_remote(path: str) -> bool:
@@ -43,48 +28,14 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def list_files(pattern: str) -> list[Listed]:
-    """The files that a path or glob names, sorted by path; an empty list where there is none.
+def location(path: str | Location) -> Location:
+    """A path as something to join names to: the one place that tells local from remote.
 
-    Raises:
-        ConfigError: a link that the pattern names leads nowhere, or there is no reader for such an address.
+    `Path` itself would make a folder called `s3:` of an address.
     """
-    if is_remote(pattern):
-        filesystem, inside = _filesystem(pattern)
-        found = filesystem.glob(inside, detail=True) if glob.has_magic(inside) else _one(filesystem, inside)
-        listed = [
-            Listed(filesystem.unstrip_protocol(name), int(info["size"]), _stamp(info), _below(name, glob_root(inside)))
-            for name, info in found.items()
-            if info["type"] == "file"
-        ]
-        return sorted(listed, key=lambda entry: entry.path)
-    if Path(pattern).is_file() or not glob.has_magic(pattern):
-        paths, root = [pattern], pattern.rpartition("/")[0]
-    else:
-        paths, root = sorted(glob.glob(pattern, recursive=True)), glob_root(pattern)
-    result = []
-    for path in paths:
-        if Path(path).is_symlink() and not Path(path).exists():
-            raise ConfigError("the link leads nowhere", where=path, seen=Path(path).readlink(), fix="mend or remove it")
-        if Path(path).is_file():
-            status = Path(path).stat()
-            result.append(Listed(path, status.st_size, str(status.st_mtime_ns), _below(path, root)))
-    return result
-
-
-def glob_root(pattern: str) -> str:
-    """The folder above the first wildcard, below which the relative paths of a source's files are taken."""
-    parts = pattern.split("/")
-    fixed = []
-    for part in parts[:-1]:
-        if glob.has_magic(part):
-            break
-        fixed.append(part)
-    return "/".join(fixed)
-
-
-def _below(path: str, root: str) -> str:
-    return path.removeprefix(root).lstrip("/")
+    if not isinstance(path, str):
+        return path
+    return RemotePath(path.rstrip("/")) if is_remote(path) else Path(path)
 
 
 def open_input(path: str) -> BinaryIO:
@@ -95,11 +46,36 @@ def open_input(path: str) -> BinaryIO:
     """
     try:
         if is_remote(path):
-            filesystem, inside = _filesystem(path)
-            return cast(BinaryIO, filesystem.open(inside, "rb"))
+            from .remote_files import AHEAD, RemoteReader
+
+            return cast(BinaryIO, io.BufferedReader(RemoteReader(path, AHEAD), 1 << 20))
         return open(path, "rb")
     except OSError as error:
-        raise RunError(f"cannot be opened: {error.strerror or error}", where=path) from None
+        raise _cannot_be_opened(path, error) from None
+
+
+def open_ranges(path: str | Location, ahead: int) -> BinaryIO:
+    """Opens a file that is read here and there, its footer first.
+
+    Args:
+        path: the file.
+        ahead: bytes that a request to a store brings beyond what was asked for; on this machine nothing is.
+
+    Raises:
+        RunError: the file is gone or cannot be read.
+    """
+    try:
+        if is_remote(str(path)):
+            from .remote_files import RemoteReader
+
+            return cast(BinaryIO, RemoteReader(str(path), ahead, tail=True))
+        return open(str(path), "rb")
+    except OSError as error:
+        raise _cannot_be_opened(str(path), error) from None
+
+
+def _cannot_be_opened(path: str, error: OSError) -> RunError:
+    return RunError(f"cannot be opened: {error.strerror or error}", where=path)
 
 
 def open_stream(path: str) -> BinaryIO:
@@ -127,27 +103,44 @@ def decompression_errors() -> tuple[type[Exception], ...]:
     return (EOFError, OSError, zlib.error, cast(type[Exception], isal_zlib.error))
 
 
+class OutputStream(io.BufferedWriter):
+    """A file that is being written; it knows size and hash of what it will publish."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(io.FileIO(path, "wb"))
+        self._path = path
+
+    def measured(self) -> tuple[int, str]:
+        """Bytes so far and their xxh3-128, from this machine's file: nothing is read back from a store."""
+        self.flush()
+        return Path(self._path).stat().st_size, hash_file(self._path)
+
+
 @contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
+def atomic_write(path: str | Location) -> Iterator[OutputStream]:
     """A binary file that appears under its name only when it is complete.
 
     The bytes go to a hidden name beside it (for a remote file, to this machine's temporary folder), are flushed to the
     disk, and the file is renamed (uploaded). If the block raises, or the process dies, nothing stands under the final
     name.
+
+    Raises:
+        RunError: the store failed again and again.
     """
-    target = str(path)
-    if is_remote(target):
-        filesystem, inside = _filesystem(target)
-        with tempfile.NamedTemporaryFile(prefix="midtrain-") as local:  # a remote file is published when it closes,
-            yield cast(BinaryIO, local)  # also after an error, so it is opened when all bytes are there
-            local.flush()
-            filesystem.put_file(local.name, inside)
+    if is_remote(str(path)):
+        from .remote_files import upload
+
+        with tempfile.TemporaryDirectory(prefix="midtrain-") as folder:
+            local = f"{folder}/{str(path).rpartition('/')[2]}"
+            with OutputStream(local) as stream:
+                yield stream
+            upload(local, str(path))
         return
-    final = Path(target)
+    final = Path(str(path))
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{uuid.uuid4().hex[:12]}.tmp")
     try:
-        with open(temporary, "wb") as stream:
+        with OutputStream(str(temporary)) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -157,106 +150,115 @@ def atomic_write(path: str | Path) -> Iterator[BinaryIO]:
         raise
 
 
-def read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Location) -> bytes:
     """The whole file as it lies.
 
     Raises:
         RunError: the file is gone or cannot be read.
     """
-    with open_input(str(path)) as stream:
-        return stream.read()
+    found = read_if_there(path)
+    if found is None:
+        raise RunError("cannot be opened: No such file or directory", where=str(path))
+    return found
 
 
-def hash_file(path: str | Path) -> str:
+def read_if_there(path: str | Location) -> bytes | None:
+    """The whole file as it lies, None where there is none; one request to a store.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    try:
+        if is_remote(str(path)):
+            from . import remote_files
+
+            return remote_files.read_bytes(str(path))
+        return Path(str(path)).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise _cannot_be_opened(str(path), error) from None
+
+
+def read_all(paths: Sequence[Location]) -> list[bytes]:
+    """Files that are there, in their order; from a store many at a time.
+
+    Raises:
+        RunError: one cannot be read.
+    """
+    if paths and is_remote(str(paths[0])):
+        from . import remote_files
+
+        try:
+            return remote_files.read_all([str(path) for path in paths])
+        except FileNotFoundError as error:
+            raise _cannot_be_opened(str(error.filename), error) from None
+    return [read_bytes(path) for path in paths]
+
+
+def hash_file(path: str | Location) -> str:
     """xxh3-128 of the file's bytes as they lie, in hexadecimal."""
     import xxhash
 
     state = xxhash.xxh3_128()
+    size = 64 << 10  # a small file is not worth a large buffer
     with open_input(str(path)) as stream:
-        while block := stream.read(4 << 20):
+        while block := stream.read(size):
             state.update(block)
+            size = 4 << 20
     return state.hexdigest()
 
 
-def exists(path: str | Path) -> bool:
+def exists(path: str | Location) -> bool:
     """Whether a file or folder stands at the path."""
     if is_remote(str(path)):
-        filesystem, inside = _filesystem(str(path))
-        return bool(filesystem.exists(inside))
-    return Path(path).exists()
+        from . import remote_files
+
+        return remote_files.exists(str(path))
+    return Path(str(path)).exists()
 
 
-def remove_tree(path: str | Path) -> None:
+def names(folder: Location) -> list[str]:
+    """The names of files and folders directly in a folder, sorted; none where there is no such folder."""
+    if isinstance(folder, RemotePath):
+        from . import remote_files
+
+        return remote_files.names(str(folder))
+    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+
+
+def make_folder(folder: Location) -> None:
+    """Makes a folder and those above it; a store has none to make."""
+    if isinstance(folder, Path):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def remove(path: Location) -> None:
+    """Removes a file; one that is not there is fine."""
+    if isinstance(path, Path):
+        path.unlink(missing_ok=True)
+        return
+    from . import remote_files
+
+    remote_files.remove(str(path))
+
+
+def remove_tree(path: str | Location) -> None:
     """Removes a folder of our own making and all below it; a folder that is not there is fine."""
     if is_remote(str(path)):
-        filesystem, inside = _filesystem(str(path))
-        if filesystem.exists(inside):
-            filesystem.rm(inside, recursive=True)
+        from . import remote_files
+
+        remote_files.remove_tree(str(path))
         return
-    shutil.rmtree(path, ignore_errors=True)
+    shutil.rmtree(str(path), ignore_errors=True)
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keeps other runs out of a local folder for the block; the system takes the lock back however the process ends.
-
-    Raises:
-        RunError: another run is at work in it.
-        OSError: the folder is not there or must not be written.
-    """
-    with open(folder / LOCK, "ab") as lock:
-        if not _taken(lock):
-            raise RunError("another run is at work in the output folder", where=str(folder), fix="wait until it ends")
-        yield
-
-
-def _taken(lock: IO[bytes]) -> bool:
-    """Takes the lock; asks again for a moment, since `status` holds it for one while it looks."""
-    for pause in (*ASK_AGAIN, None):
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if pause is not None:
-                time.sleep(pause)
-    return False
-
-
-def sweep_temporary(folder: str | Path) -> None:
-    """Removes what killed processes left of their atomic writes below a folder."""
-    for leftover in Path(folder).rglob(".*.tmp"):
+def sweep_temporary(folder: str | Location) -> None:
+    """Removes what killed processes left of their atomic writes below a folder; in a store they leave nothing."""
+    if is_remote(str(folder)):
+        return
+    for leftover in Path(str(folder)).rglob(".*.tmp"):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
-
-
-def _filesystem(path: str) -> tuple[Any, str]:
-    import fsspec
-
-    try:
-        return cast(tuple[Any, str], fsspec.core.url_to_fs(path))
-    except (ImportError, ValueError) as error:
-        raise ConfigError(f"no reader for this address: {error}", where=path) from None
-
-
-def _one(filesystem: Any, inside: str) -> dict[str, Any]:
-    return {inside: filesystem.info(inside)} if filesystem.isfile(inside) else {}
-
-
-def _stamp(info: dict[str, Any]) -> str:
-    for key in ("ETag", "etag", "LastModified", "mtime", "created"):
-        if key in info:
-            return str(info[key])
-    return ""
-
-
-def skip(stream: IO[bytes], count: int) -> int:
-    """Reads past `count` bytes of a stream that may not seek; returns how many there were."""
-    left = count
-    while left > 0:
-        block = stream.read(min(left, 4 << 20))
-        if not block:
-            break
-        left -= len(block)
-    return count - left

@@ -46,14 +46,14 @@ def lines_of(path: Path) -> Iterator[bytes]:
         yield from io.BufferedReader(stream)
 
 
-def write_corpus(data: Path, path: Path) -> int:
-    """Writes the first documents of every file, each its share of CORPUS_BYTES; returns the bytes written."""
+def write_corpus(data: Path, path: Path, size: int = CORPUS_BYTES) -> int:
+    """Writes the first documents of every file, each its share of the size in bytes; returns the bytes written."""
     files = sorted(file for file in data.iterdir() if ".jsonl" in file.suffixes)
     total = sum(file.stat().st_size for file in files)
     written = 0
     with open(path, "wb") as stream:
         for file in files:
-            share = CORPUS_BYTES * file.stat().st_size / total
+            share = size * file.stat().st_size / total
             held = 0
             for line in lines_of(file):
                 if held >= share:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .. import config
-from ..config import Count, Loaded, LocalFolder, Section, ShareOrCount
+from ..config import Address, Count, Loaded, LocalFolder, Section, ShareOrCount
 from ..errors import ConfigError
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -50,7 +50,7 @@ class MixtureSource(Section):
     """
 
     name: str = Field(pattern=NAME)
-    documents: str = Field(min_length=1)
+    documents: Address
     where: dict[str, str | float | Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
     held_out: ShareOrCount = Field(default=0, ge=0)
     template: Literal["chatml"] | None = None

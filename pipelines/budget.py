@@ -232,6 +232,11 @@ def peak() -> int:
     return _watch.end()
 
 
+def held(process: int | None) -> int:
+    """Bytes that a process holds now, without page cache; 0 where it has ended."""
+    return _anonymous(_fields(Path("/proc") / str(process) / "status"))
+
+
 class _Watch:
     """Looks at this process' memory from a thread, between `begin` and `end`."""
 

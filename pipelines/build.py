@@ -20,11 +20,11 @@ from ..mixtures.planning import PhaseSpec, PhaseWeight, Plan, SourceTokens, plan
 from ..mixtures.schema import MixtureSpec
 from ..mixtures.shards import Shards
 from ..mixtures.tokenizers import Tokenizer
-from ..progress import Events, Progress
+from ..progress import Progress
 from .curated import Selection, select
 from .executor import Executor
 from .held_out_stages import HeldOut, HeldOutKeys
-from .output import EVENTS, Output
+from .output import Output
 from .runner import STALL, Runner
 from .stage import remove_scratch
 from .tokenize_stages import Tokenize, WriteShards
@@ -81,19 +81,17 @@ def stages_of(loaded: Loaded[MixtureSpec]) -> Stages:
 
 def build(
     loaded: Loaded[MixtureSpec],
-    workers: int,
+    executor: Executor,
     progress: Progress,
     overwrite: bool = False,
-    executor: Executor | None = None,
     stall: float = STALL,
 ) -> BuildResult:
     """Builds a mixture.
 
     Args:
         loaded: the mixture.
-        workers: 0 runs in this process, N in N local processes.
+        executor: where the tasks run; it is closed when they have.
         progress: what the person sees.
-        executor: carries the tasks elsewhere than `workers` says.
         stall: seconds without any task ending after which the run is given up.
         overwrite: whether the result of another mixture in the same folder may be replaced.
 
@@ -104,7 +102,7 @@ def build(
     spec = loaded.value
     root = Path(spec.output)
     output = Output(root, "build")
-    with output.opened(), Runner(workers, Events(root / EVENTS), progress, executor, stall) as runner:
+    with output.opened() as events, Runner(executor, events, progress, stall) as runner:
         stages = stages_of(loaded)
         fingerprint = _fingerprint(spec, stages)
         output.claim(fingerprint, overwrite)
@@ -124,7 +122,7 @@ def build(
 
 def _planned(loaded: Loaded[MixtureSpec], fingerprint: str, stages: Stages, output: Output) -> Manifest:
     """Plans packs and order over the finished shards, and writes the table and the manifest."""
-    spec, root = loaded.value, output.folder
+    spec, root = loaded.value, Path(loaded.value.output)
     phases = _phases(spec)
     planned = plan(root, spec.seed, _source_tokens(stages, phases), phases)
     rows = tuple(asdict(row) for row in planned.rows)

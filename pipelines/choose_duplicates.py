@@ -6,7 +6,6 @@ then sees all documents of its keys and keeps the first, in the order of the rec
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,6 +13,7 @@ import pyarrow as pa
 
 from ..filters import exact_dedup
 from ..filters.document import DocumentBatch
+from ..storage import Location
 from . import exchange, footprints
 from .parts import largest_part, read_part
 from .recipe import Step
@@ -119,7 +119,7 @@ class ChooseDuplicates(Stage):
         """One a partition."""
         return self.keys.partitions()
 
-    def outputs(self) -> list[Path]:
+    def outputs(self) -> list[Location]:
         """The files of duplicates, for `exchange.read` by part."""
         return [self.folder / file.path for file in self.finished().files]
 

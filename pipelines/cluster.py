@@ -13,13 +13,15 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import ConfigError, RunError
-from .executor import IN_FLIGHT_PER_WORKER, WITH_THE_JOB, Job, Outcome, default_workers, pack, run_job, unpack
-from .stage import Stage, TaskResult
+from . import budget
+from .executor import IN_FLIGHT_PER_WORKER, WITH_THE_JOB, Done, Job, Outcome, default_workers, pack, run_job, unpack
+from .stage import Stage
 
 PACKAGE = Path(__file__).parents[1]
 SHIPPED = ("*.py", "*.yaml", "*.jinja", "py.typed")
@@ -44,36 +46,86 @@ SHORT_TEMPORARY = "/tmp"  # noqa: S108 - the sockets below it have paths of at m
 
 
 class RayCluster:
-    """Carries jobs to a Ray cluster. Make one with `connect`."""
+    """Carries jobs to a Ray cluster, which it joins or starts when the first stage begins.
 
-    apart = True
+    Args:
+        address: `local` starts Ray on this machine, `auto` finds the cluster that this machine belongs to, else the
+            address of a cluster (`HOST:6379`, or `ray://HOST:10001` from outside).
+        workers: how many jobs are under way at a time; by default two a CPU of the cluster, one of them waiting.
+        memory: bytes that a cluster started here may hold; None for what the machine leaves. Nodes that were started
+            elsewhere say themselves how much they have.
+        say: prints a line, once: where the dashboard is.
 
-    def __init__(self, ray: Any, workers: int | None) -> None:
-        self._ray = ray
-        self._workers = workers
+    Raises:
+        ConfigError: Ray is not installed, or nothing listens at the address.
+    """
+
+    def __init__(self, address: str, workers: int | None, memory: int | None, say: Callable[[str], None]) -> None:
+        if find_spec("ray") is None:
+            raise ConfigError("--ray needs the package ray, which is not installed", fix="pip install ray")
+        if address not in ("local", "auto"):
+            _check_reachable(address)
+        if address != "local" and memory is not None:
+            raise ConfigError(
+                "the nodes of a cluster say how much memory they have",
+                where=f"--ray {address} --memory",
+                fix="leave --memory out, and start nodes with `ray start --memory BYTES`",
+            )
+        self._address, self._workers, self._memory, self._say = address, workers, memory, say
+        self._ray: Any = None
+        self._remote: Any = None
         self._jobs: dict[Any, Job] = {}
-        self._remote = ray.remote(max_retries=0)(_carried)
         self._packed: tuple[Stage, str, Any] | None = None
-        self._cpus = 0.0
+        self._need = (1.0, 0)  # CPUs and bytes of a task
+        self._room = 0  # tasks that the nodes hold at a time
         self._looked = 0.0
         self._heard = 0.0  # when a job last ended: a head that may be gone is not asked, it would not answer
-        self._left = False
+        self._staging: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def slots(self) -> int:
+        """As many as the cluster, whose nodes come and go, has CPUs and memory for; or as were asked for."""
+        if not self._room or (self._heard > self._looked + LOOK_FOR_NODES_EVERY):
+            self._room = max(sum(self._fit(node) for node in self._nodes()), 1)
+            self._looked = time.monotonic()
+        return self._room if self._address == "local" or self._workers is None else min(self._room, self._workers)
 
     @property
     def capacity(self) -> int:
-        """Two jobs a CPU of the cluster, whose nodes come and go; or as many as were asked for."""
-        if self._workers is not None:
-            return self._workers
-        if not self._cpus or (self._heard > self._looked + LOOK_FOR_NODES_EVERY):
-            self._cpus = self._ray.cluster_resources().get("CPU", 0.0)
-            self._looked = time.monotonic()
-        return max(int(self._cpus), 1) * IN_FLIGHT_PER_WORKER
+        """Two jobs a slot, or as many as were asked for."""
+        if self._address == "local" or self._workers is None:
+            return self.slots * IN_FLIGHT_PER_WORKER
+        return self._workers
+
+    def begin(self, stage: Stage) -> None:
+        """Joins the cluster, or starts it.
+
+        Raises:
+            ConfigError: no cluster answers, it refuses the token, or no node has the memory that a task needs.
+        """
+        if self._ray is None:
+            self._connect()
+        self._need, self._room = (stage.num_cpus or 1.0, stage.memory()), 0
+        largest = max((int(node.get("memory", 0)) for node in self._nodes()), default=0)
+        if 0 < largest < stage.memory():
+            raise budget.refusal(f"{stage.name}, on the largest node", largest, stage.memory())
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each node that is alive has."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _fit(self, node: dict[str, float]) -> int:
+        cpus, memory = self._need
+        by_memory = node["memory"] // memory if memory and "memory" in node else float("inf")
+        return int(min(node.get("CPU", 0.0) // cpus, by_memory))
 
     def submit(self, job: Job) -> None:
         """Hands the job to the scheduler, with what its stage says that it needs."""
-        carried = self._remote.options(num_cpus=job.stage.num_cpus, name=f"{job.stage.name} {job.task}")
-        key, stage = self._parcel(job.stage)
-        self._jobs[carried.remote(key, stage, job.task, job.start, job.stop)] = job
+        stage = job.stage
+        needs = {"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus, "memory": self._need[1]}
+        key, parcel = self._parcel(stage)
+        carried = self._remote.options(**needs, name=f"{stage.name} {job.task}")
+        self._jobs[carried.remote(key, parcel, job.task, job.start, job.stop)] = job
 
     def wait(self, seconds: float) -> list[Outcome]:
         """What has ended, after at most so many seconds; a lost worker is an outcome, our own errors are raised."""
@@ -82,19 +134,44 @@ class RayCluster:
             self._heard = time.monotonic()
         return [self._outcome(reference) for reference in ended]
 
+    def cancel(self, job: Job) -> None:
+        """Has the job's worker ended; nothing waits for that."""
+        for reference in [reference for reference, found in self._jobs.items() if found is job]:
+            del self._jobs[reference]
+            self._ray.cancel(reference, force=True)
+
     def close(self, failed: bool) -> None:
         """Leaves the cluster; what still runs is ended. Without a head it would wait: it is given seconds."""
-        if self._left:
-            return
-        self._left = True
-        leaving = threading.Thread(target=self._leave, daemon=True)
-        leaving.start()
-        leaving.join(LEFT_WITHIN)
+        if self._ray is not None:
+            leaving = threading.Thread(target=self._leave, daemon=True)
+            leaving.start()
+            leaving.join(LEFT_WITHIN)
+        if self._staging is not None:
+            self._staging.cleanup()
+        self._ray = self._staging = None
 
     def _leave(self) -> None:
+        ray = self._ray
         for reference in self._jobs:
-            self._ray.cancel(reference, force=True)
-        self._ray.shutdown()
+            ray.cancel(reference, force=True)
+        ray.shutdown()
+
+    def _connect(self) -> None:
+        for name, value in SETTINGS.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        parent = SHORT_TEMPORARY if Path(SHORT_TEMPORARY).is_dir() else None
+        self._staging = tempfile.TemporaryDirectory(prefix="midtrain-", dir=parent, ignore_cleanup_errors=True)
+        if self._address == "local":
+            own = self._memory or budget.machine()
+            _start(ray, self._workers or default_workers(), own - budget.DRIVER, self._staging.name)
+        else:
+            dashboard = _join(ray, self._address, Path(self._staging.name))
+            if dashboard:
+                self._say(f"Ray dashboard: http://{dashboard}")
+        self._remote = ray.remote(max_retries=0)(_carried)
+        self._ray = ray
 
     def _parcel(self, stage: Stage) -> tuple[str, Any]:
         """A stage's key, and its bytes or, in a list so that Ray does not fetch it for every task, where they are."""
@@ -107,8 +184,8 @@ class RayCluster:
         job = self._jobs.pop(reference)
         errors = self._ray.exceptions
         try:
-            result: TaskResult = self._ray.get(reference)
-            return Outcome(job, result)
+            done: Done = self._ray.get(reference)
+            return Outcome(job, done)
         except errors.RayTaskError as failed:
             raise failed.cause from None  # the job's own error, as it comes from local processes
         except errors.RuntimeEnvSetupError as failed:
@@ -117,50 +194,25 @@ class RayCluster:
                 where=str(job.stage.folder),
                 fix="see the runtime_env logs of the node",
             ) from None
+        except errors.LocalRayletDiedError:  # every further job would be lost too
+            raise RunError(
+                "the node of Ray on this machine has died: nothing can be handed to the cluster any more",
+                where=str(job.stage.folder),
+                fix="see raylet.out in Ray's folder, start the node, and run again: finished tasks are kept",
+            ) from None
         except errors.RayError as lost:
-            by_node = isinstance(lost, errors.NodeDiedError | errors.LocalRayletDiedError | errors.ObjectLostError)
+            by_node = isinstance(lost, errors.NodeDiedError | errors.ObjectLostError)
             why = f"its worker was lost: {type(lost).__name__}: {_first_line(lost)}"
             return Outcome(job, None, why, blamed=not by_node)
 
 
-@contextlib.contextmanager
-def connect(address: str, workers: int | None) -> Iterator[RayCluster]:
-    """A cluster to carry jobs to, for the block.
-
-    Args:
-        address: `local` starts Ray on this machine, `auto` finds the cluster that this machine belongs to, else the
-            address of a cluster (`HOST:6379`, or `ray://HOST:10001` from outside).
-        workers: how many jobs are under way at a time; by default two a CPU of the cluster, one of them waiting.
-
-    Raises:
-        ConfigError: Ray is not installed, or no cluster answers.
-    """
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    try:
-        import ray
-    except ImportError:
-        raise ConfigError("--ray needs the package ray, which is not installed", fix="pip install ray") from None
-    parent = SHORT_TEMPORARY if Path(SHORT_TEMPORARY).is_dir() else None
-    with tempfile.TemporaryDirectory(prefix="midtrain-", dir=parent, ignore_cleanup_errors=True) as staging:
-        if address == "local":
-            _start(ray, workers or default_workers(), staging)
-            cluster = RayCluster(ray, None)
-        else:
-            _join(ray, address, Path(staging))
-            cluster = RayCluster(ray, workers)
-        try:
-            yield cluster
-        finally:
-            cluster.close(failed=True)
-
-
-def _start(ray: Any, cpus: int, temporary: str) -> None:
+def _start(ray: Any, cpus: int, memory: int, temporary: str) -> None:
     """Starts a cluster of this machine that ends with this process."""
     with _kept_quiet():
         ray.init(
             address="local",
             num_cpus=cpus,
+            _memory=memory,
             object_store_memory=OBJECT_STORE,
             include_dashboard=False,
             logging_level="ERROR",
@@ -169,12 +221,15 @@ def _start(ray: Any, cpus: int, temporary: str) -> None:
         )
 
 
-def _join(ray: Any, address: str, staging: Path) -> None:
-    """Joins a cluster, whose workers need no install of the package: they get the driver's."""
-    _check_reachable(address)
+def _join(ray: Any, address: str, staging: Path) -> str:
+    """Joins a cluster, whose workers need no install of the package: they get the driver's.
+
+    Returns:
+        Where its dashboard is, empty where it has none.
+    """
     with _kept_quiet() as said:
         try:
-            ray.init(
+            context = ray.init(
                 address=address,
                 runtime_env={"py_modules": [str(_staged(staging))]},
                 logging_level="ERROR",
@@ -184,6 +239,7 @@ def _join(ray: Any, address: str, staging: Path) -> None:
             said.seek(0)
             why = REFUSED if b"AuthToken" in said.read() else _first_line(error)
             raise _no_cluster(address, why) from None
+    return str(context.dashboard_url or "")
 
 
 @contextlib.contextmanager
@@ -208,8 +264,6 @@ def _check_reachable(address: str) -> None:
         ConfigError: nothing listens at the address.
     """
     host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if address == "auto":
-        return
     if not (host and colon and port.isdigit()):
         raise ConfigError("is no address of a cluster", where=f"--ray {address}", expected="local, auto or HOST:PORT")
     try:
@@ -240,7 +294,7 @@ def _staged(staging: Path) -> Path:
     return target
 
 
-def _carried(key: str, stage: bytes | list[Any], task: int, start: int, stop: int) -> TaskResult:
+def _carried(key: str, stage: bytes | list[Any], task: int, start: int, stop: int) -> Done:
     """What a worker of the cluster runs."""
     return run_job(Job(unpack(key, lambda: _fetched(stage)), task, start, stop))
 

@@ -12,16 +12,18 @@ from .. import config
 from ..errors import RunError
 from ..filters.rules import Filter
 from ..manifest import Manifest, OutputFile
-from ..progress import Events, Progress
+from ..progress import Progress
 from .choose_duplicates import ChooseDuplicates, WriteKeys
+from .cut import Cut, large_files
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
 from .executor import Executor
-from .inputs import find_inputs, split_inputs
-from .output import EVENTS, Output
+from .inputs import find_inputs, task_size
+from .output import Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
 from .runner import STALL, Runner
 from .stage import remove_scratch
+from .tasks import PIECE
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,14 @@ def plan(recipe: Recipe) -> list[DocumentStage]:
     """
     spec = recipe.spec
     files = find_inputs(recipe.loaded, recipe.output / "inputs.json")
-    cut = split_inputs(spec, files)
+    size = task_size(spec, files)
+    large = large_files(spec.sources, files, size)
+    cutting = Cut(recipe.output, large, max(size // PIECE, 1)) if large else None
     fused, rest = _until_barrier(recipe.steps)
     scores = _scores(fused)
     limit = spec.max_quarantined
     stage: DocumentStage = ReadDocuments(
-        recipe.output, _label(fused, "read"), fused, scores, limit, spec.sources, tuple(files), tuple(cut)
+        recipe.output, _label(fused, "read"), fused, scores, limit, spec.sources, files, size, cutting
     )
     stages = [stage]
     while rest:
@@ -62,19 +66,17 @@ def plan(recipe: Recipe) -> list[DocumentStage]:
 
 def curate(
     recipe: Recipe,
-    workers: int,
+    executor: Executor,
     progress: Progress,
     overwrite: bool = False,
-    executor: Executor | None = None,
     stall: float = STALL,
 ) -> Curated:
     """Runs a recipe.
 
     Args:
         recipe: the loaded recipe.
-        workers: 0 runs in this process, N in N local processes.
+        executor: where the tasks run; it is closed when they have.
         progress: what the person sees.
-        executor: carries the tasks elsewhere than `workers` says.
         stall: seconds without any task ending after which the run is given up.
         overwrite: whether the output of another recipe in the same folder may be replaced.
 
@@ -84,7 +86,7 @@ def curate(
             run is at work in the folder.
     """
     output = Output(recipe.output, "curate")
-    with output.opened(), Runner(workers, Events(recipe.output / EVENTS), progress, executor, stall) as runner:
+    with output.opened() as events, Runner(executor, events, progress, stall) as runner:
         stages = plan(recipe)
         output.claim(stages[-1].fingerprint, overwrite)
         output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)

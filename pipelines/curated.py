@@ -5,17 +5,17 @@ Opens a curated output by its manifest alone and never lists a folder, so a half
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from .. import config
+from .. import config, storage
 from ..errors import ConfigError
 from ..filters.document import SCHEMA, SCORE_PREFIX
 from ..manifest import NAME, Manifest, OutputFile
 from ..mixtures.schema import MixtureSource, where_conditions
+from ..storage import Location
 from .parts import read_part
 
 
@@ -34,7 +34,7 @@ class Selection:
     source: MixtureSource
     fingerprint: str
     parts: tuple[OutputFile, ...]
-    folder: Path
+    folder: Location
     text_bytes: int
 
     def record(self) -> dict[str, Any]:
@@ -78,15 +78,15 @@ def select(source: MixtureSource, where: str) -> Selection:
         ConfigError: there is no curated output, it has no such column, or no part can hold such a document.
         RunError: a file of the output was cut short.
     """
-    folder = Path(source.documents)
-    if not (folder / NAME).exists():
+    folder = storage.location(source.documents)
+    manifest = Manifest.find(folder)
+    if manifest is None:
         raise ConfigError(
             f"source {source.name}: there is no curated output (no {NAME})",
             where=where,
             seen=source.documents,
             fix="run midtrain curate first, or correct documents:",
         )
-    manifest = Manifest.read(folder)
     if manifest.stage != "curate":
         raise ConfigError(
             f"source {source.name}: the folder is not a curated output",

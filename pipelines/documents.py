@@ -1,7 +1,7 @@
 """Stages that pass documents on: reading and every per-document step up to the next barrier, fused into one task.
 
-A document is read, judged by all steps in turn, and written once, kept or dropped with the rule that dropped it. A
-document that makes a step raise is set aside with the error; this module holds the project's one broad `except`.
+A document is read, judged by all steps in turn, and written once, kept or dropped with the rule that dropped it, or set
+aside with what is wrong. Costs one pass over the text beside what the steps do.
 """
 
 from abc import abstractmethod
@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..errors import MidtrainError, RunError
+from ..errors import RunError
 from ..filters.document import SCHEMA, DocumentBatch
-from ..filters.rules import Decision, Filter
+from ..filters.rules import Filter
 from ..manifest import OutputFile
 from ..mixtures.tasks import task
-from . import exchange, footprints
+from . import exchange, footprints, tasks
 from .choose_duplicates import DUPLICATES, ChooseDuplicates
-from .inputs import InputFile, Task, describe, largest_units, text_bytes
+from .cut import Cut
+from .inputs import Files, Task, largest_units, text_bytes
+from .judging import judge
 from .parts import DROPPED, PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, read_part
-from .readers.records import Quarantined
+from .readers.records import POISONED, Quarantined
+from .readers.selection import Selection
 from .reading import read
 from .recipe import SourceSpec, Step
 from .stage import Counts, Stage, TaskResult
+from .tasks import Pieces, Stretch
 
 LEAST_QUARANTINED = 10  # documents of a source that may be set aside however few it has
 
@@ -96,46 +100,37 @@ class DocumentStage(Stage):
         """The source that all documents of a task come from."""
 
     @abstractmethod
-    def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
+    def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
         """The documents that the steps of a task see, in batches; what is not among them is told to the writer."""
 
     def run(self, task: int) -> TaskResult:
-        """Takes a task's documents and judges them; those known to kill their process are set aside."""
+        """Takes a task's documents and judges them; records known to kill their process are set aside unread."""
         source, poisoned = self.source_of(task), self.poisoned(task)
-        first = 0
+        selection = Selection(poisoned=poisoned) if poisoned else None
         with PartWriter(self.folder, task, source, self.schema()) as writer:
-            for batch in self.incoming(task, writer):
-                safe = np.ones(batch.num_rows, bool)
-                for document in sorted(one for one in poisoned if first <= one < first + batch.num_rows):
-                    safe[document - first] = False
-                    writer.set_aside([_poisonous(batch.slice(document - first, 1), poisoned[document])])
-                self.apply(batch if safe.all() else batch.filter(pa.array(safe)), source, writer)
-                first += batch.num_rows
+            for batch in self.incoming(task, writer, selection):
+                self.apply(batch, source, writer)
             return writer.finish()
 
     def probe(self, task: int, start: int, stop: int) -> int:
-        """Judges the task's documents from `start` to `stop`, but for those known to kill their process.
+        """Reads and judges the task's records from `start` to `stop`, but for those known to kill their process.
 
         Returns:
-            The number of the task's documents.
+            The number of the task's records.
         """
-        source, poisoned = self.source_of(task), self.poisoned(task)
-        first = 0
+        source, selection = self.source_of(task), Selection.trial(start, stop, self.poisoned(task))
         with PartWriter(self.folder, task, source, self.schema()) as writer:
-            for batch in self.incoming(task, writer):
-                places = np.arange(first, first + batch.num_rows)
-                chosen = (places >= start) & (places < stop) & ~np.isin(places, list(poisoned))
-                self.apply(batch.filter(pa.array(chosen)), source, writer)
-                first += batch.num_rows
+            for batch in self.incoming(task, writer, selection):
+                self.apply(batch, source, writer)
             writer.abandon()
-        return first
+        return selection.seen
 
     def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
         """Runs the fused steps over documents of one source and writes what becomes of each."""
         documents = DocumentBatch(self._with_scores(batch))
         for step in self.steps:
             if source in step.sources and isinstance(step.options, Filter) and len(documents):
-                documents = _judge(step, step.options, documents, writer)
+                documents = judge(step, step.options, documents, writer)
         writer.keep(documents.record_batch)
 
     def _with_scores(self, batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -147,34 +142,77 @@ class DocumentStage(Stage):
 
 @dataclass(frozen=True)
 class ReadDocuments(DocumentStage):
-    """Reads the recipe's inputs; one task a split."""
+    """Reads the recipe's inputs, each task an equal share of one source.
+
+    Args:
+        sources: how each source is read.
+        files: what is there to read.
+        size: the bytes of text that a task is to have.
+        cutting: the pieces of large compressed files; None where there are no such files.
+    """
 
     sources: tuple[SourceSpec, ...]
-    files: tuple[InputFile, ...]
-    cut: tuple[Task, ...]
+    files: Files
+    size: int
+    cutting: Cut | None
+
+    @property
+    def parents(self) -> tuple[Stage, ...]:
+        """The pieces of large compressed files."""
+        return () if self.cutting is None else (self.cutting,)
 
     def options(self) -> dict[str, Any]:
-        """Inputs with their hashes, the cut, how each source is read, the steps."""
+        """Inputs with their hashes, how they are cut, how each source is read, the steps."""
         return {
-            **describe(self.files, self.cut),
+            "inputs": self.files.describe(),
+            "size": self.size,
+            "cutting": tasks.VERSION,
             "sources": [_reading(source) for source in self.sources],
             "steps": [step.record() for step in self.steps],
             "scores": list(self.scores),
         }
 
+    @cached_property
+    def cut(self) -> tuple[Stretch, ...]:
+        """The tasks, once the large compressed files are in pieces."""
+        return self._cut({} if self.cutting is None else self.cutting.pieces)
+
     def tasks(self) -> int:
-        """One a split, or a group of small files."""
+        """As many as there are shares of about the size."""
         return len(self.cut)
+
+    def expected_tasks(self) -> int:
+        """The number of tasks as it is estimated before large compressed files are in pieces."""
+        return len(self._cut({} if self.cutting is None else self.cutting.expected))
+
+    def _cut(self, pieces: Pieces) -> tuple[Stretch, ...]:
+        pairs = zip(self.sources, self.files.sources, strict=True)
+        return tuple(one for source, own in pairs for one in tasks.stretches(source, own, self.size, pieces))
+
+    def splits(self, task: int) -> Task:
+        """What a task reads, in order."""
+        stretch = self.cut[task]
+        source, pieces = self._source(stretch.source), {} if self.cutting is None else self.cutting.pieces
+        return tasks.splits(stretch, source, self.files.by_source[source.name], pieces)
+
+    def _source(self, name: str) -> SourceSpec:
+        return next(one for one in self.sources if one.name == name)
 
     def memory(self) -> int:
         """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
-        tasks = self.tasks_by_source()
-        text = max(text_bytes(source, self.files) // tasks[source.name] for source in self.sources)
+        text = min(self.size, max(text_bytes(source, self.files) for source in self.sources))
         return footprints.reading(text, *largest_units(self.sources, self.files), self.steps)
 
     def tasks_by_source(self) -> dict[str, int]:
-        """The number of tasks that read each source."""
-        return dict(Counter(splits[0].source for splits in self.cut))
+        """The number of tasks that read each source; about, where large compressed files are not in pieces yet."""
+        return dict(Counter(stretch.source for stretch in self.foreseen))
+
+    @cached_property
+    def foreseen(self) -> tuple[Stretch, ...]:
+        """The tasks as they are, or as they are expected to be."""
+        if self.cutting is None or self.cutting.manifest() is not None:
+            return self.cut
+        return self._cut(self.cutting.expected)
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """As every stage of documents, and no source may be empty.
@@ -192,13 +230,12 @@ class ReadDocuments(DocumentStage):
         super().check(counts, files)
 
     def source_of(self, task: int) -> str:
-        """The source of the task's splits."""
-        return self.cut[task][0].source
+        """The source that the task is a share of."""
+        return self.cut[task].source
 
-    def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
+    def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
         """Reads the task's splits; what cannot be read is set aside."""
-        source = next(one for one in self.sources if one.name == self.source_of(task))
-        for chunk in read(self.cut[task], source):
+        for chunk in read(self.splits(task), self._source(self.source_of(task)), selection):
             writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes)
             writer.set_aside(chunk.quarantined)
             yield chunk.batch
@@ -232,7 +269,7 @@ class RemoveDuplicates(DocumentStage):
         """The source of the part."""
         return self.upstream.parts[task].source
 
-    def incoming(self, task: int, writer: PartWriter) -> Iterator[pa.RecordBatch]:
+    def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
         """Reads a part and leaves out its duplicates."""
         part = self.upstream.parts[task]
         duplicates = exchange.read(self.choice.outputs(), task, DUPLICATES).sort_by("row")
@@ -245,7 +282,13 @@ class RemoveDuplicates(DocumentStage):
             keep = np.ones(batch.num_rows, bool)
             keep[rows[first:last] - start] = False
             self._drop(batch, ~keep, inside, writer)
-            yield batch.filter(pa.array(keep))
+            if selection is not None:
+                for verdict, one, end in selection.runs(batch.num_rows):
+                    if verdict:
+                        poisoned = (np.flatnonzero(keep[one:end]) + one).tolist()
+                        writer.set_aside([_poisonous(batch, row, part, start + row, verdict) for row in poisoned])
+                    keep[one:end] &= verdict is None
+            yield batch if keep.all() else batch.filter(pa.array(keep))
             start += batch.num_rows
 
     def _drop(self, batch: pa.RecordBatch, mask: np.ndarray[Any, Any], chosen: pa.Table, writer: PartWriter) -> None:
@@ -273,65 +316,6 @@ def _reading(source: SourceSpec) -> dict[str, Any]:
     return {**source.model_dump(mode="json", exclude={"path"}), "versions": versions}
 
 
-def _judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWriter) -> DocumentBatch:
-    """Applies one filter; what it drops is written, what makes it raise is set aside, the rest is returned."""
-    kept: list[pa.RecordBatch] = []
-    for part, outcome in _attempt(options, documents):
-        if isinstance(outcome, Exception):
-            writer.set_aside([_quarantine(step.name, part, outcome)])
-            continue
-        kept.append(part.record_batch.filter(pa.array(outcome.keep)))
-        _write_dropped(step, options, part, outcome, writer)
-    if not kept:
-        return DocumentBatch(documents.record_batch.slice(0, 0))
-    return DocumentBatch(pa.concat_batches(kept) if len(kept) > 1 else kept[0])
-
-
-def _attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[DocumentBatch, Decision | Exception]]:
-    """Decides a batch; where code raises, the batch is halved until the documents that do it stand alone."""
-    try:
-        annotated = options.annotate(documents)
-        decided: Decision | Exception = options.decide(annotated)
-    except MidtrainError:
-        raise
-    except Exception as error:  # noqa: BLE001 - a document that makes code raise is set aside, never lost
-        annotated, decided = documents, error
-    if isinstance(decided, Decision) or len(documents) == 1:
-        yield annotated, decided
-        return
-    half = len(documents) // 2
-    yield from _attempt(options, DocumentBatch(documents.record_batch.slice(0, half)))
-    yield from _attempt(options, DocumentBatch(documents.record_batch.slice(half)))
-
-
-def _poisonous(row: pa.RecordBatch, why: str) -> Quarantined:
-    identity = str(row.column("id")[0].as_py())
-    return Quarantined(identity, str(row.column("source")[0].as_py()), "process", why, f"document {identity}")
-
-
-def _quarantine(step: str, documents: DocumentBatch, error: Exception) -> Quarantined:
-    row = documents.record_batch.slice(0, 1)
-    text = f"{type(error).__name__}: {error}"
-    identity = str(row.column("id")[0].as_py())
-    return Quarantined(identity, str(row.column("source")[0].as_py()), step, text, f"document {identity}")
-
-
-def _write_dropped(
-    step: Step, options: Filter, documents: DocumentBatch, decision: Decision, writer: PartWriter
-) -> None:
-    mask = ~decision.keep
-    if not mask.any():
-        return
-    gone = documents.record_batch.filter(pa.array(mask))
-    names: Sequence[str] = [rule.name for rule in options.rules]
-    rules = pa.array([names[rule] for rule in decision.rule[mask]], pa.string())
-    columns = [
-        gone.column("id"),
-        gone.column("source"),
-        pa.array([step.name] * gone.num_rows, pa.string()),
-        rules,
-        pa.array(decision.value[mask]),
-        pa.array(decision.threshold[mask]),
-        pa.nulls(gone.num_rows, pa.string()),
-    ]
-    writer.drop(step.name, pa.record_batch(columns, schema=DROPPED))
+def _poisonous(batch: pa.RecordBatch, row: int, part: OutputFile, number: int, why: str) -> Quarantined:
+    identity = str(batch.column("id")[row].as_py())
+    return Quarantined(identity, part.source, POISONED, why, f"{part.path}, row {number}")

@@ -8,7 +8,9 @@ behind one is an upper bound. Costs nothing beside the sample.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 
+from .. import storage
 from ..manifest import Manifest
 from . import footprints
 from .choose_duplicates import ROWS_PER_PARTITION, ChooseDuplicates, WriteKeys
@@ -138,9 +140,7 @@ class Estimator:
         size = sum(file.bytes for file in done.files)
         documents = int(done.counts.get("documents", 0))
         kept = int(done.counts.get("kept", documents))
-        tasks = len(done.files) if not isinstance(stage, ReadDocuments) else stage.tasks()
-        if isinstance(stage, RemoveDuplicates):
-            tasks = sum(self._passed[stage.upstream.fingerprint].parts.values())
+        tasks = sum(tasks_of(done).values()) if isinstance(stage, DocumentStage) else len(done.files)
         return StagePlan(stage, False, tasks, tasks, documents, kept, disk=size, held=size)
 
     def _keys(self, stage: WriteKeys) -> StagePlan:
@@ -241,11 +241,21 @@ def _partitions(passed: Passed) -> int:
 
 
 def _markers(stage: Stage) -> int:
-    return sum(1 for _ in (stage.folder / MARKERS).glob("[0-9]*.json"))
+    return sum(name.endswith(".json") for name in storage.names(stage.folder / MARKERS))
 
 
 def _held(stage: Stage) -> int:
-    return sum(path.stat().st_size for path in stage.folder.rglob("*") if path.is_file())
+    """Bytes that a stage's folder takes; of one in a store nobody has to know."""
+    folder = stage.folder
+    if not isinstance(folder, Path):
+        return 0
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def tasks_of(done: Manifest) -> dict[str, int]:
+    """The tasks of each source that left a file in a finished stage of documents."""
+    parts = {(file.source, PurePosixPath(file.path).stem) for file in done.files}
+    return dict(Counter(source for source, _ in parts))
 
 
 def needed(last: Stage, finished: Mapping[str, Manifest]) -> set[str]:

@@ -1,44 +1,40 @@
-"""Where tasks run: in this process, in local processes, or (behind the same three calls) on a Ray cluster.
+"""Where tasks run: in this process, in local processes (`processes.py`), or on a Ray cluster (`cluster.py`).
 
 The runner decides what runs and how often; an executor only carries a job to a process and says what became of it, so
-that a lost worker means the same everywhere. In process it costs nothing; local processes come from a fork server that
-has imported the stages once (about 1 s, while the driver plans), and get a stage once each, not once a task.
+that a lost worker means the same everywhere. A stage travels to each process once, not once a task.
 """
 
-import multiprocessing
 import os
 import pickle
-import signal
-import tempfile
-import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Protocol
 
 import xxhash
 
 from ..errors import RunError
+from . import budget
 from .stage import Stage, TaskResult
 
 IN_FLIGHT_PER_WORKER = 2  # one runs, one waits: the driver never holds more than this
 WITH_THE_JOB = 32 << 10  # bytes of a pickled stage: a larger one is fetched once by each process
 STAGES_KEPT = 4  # unpickled ones that a worker process holds
-DIED = "its process died (killed by the system, out of memory, or a crash in native code)"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
-    """A task of a stage; with `start` and `stop` a probe of these documents alone, which leaves nothing behind."""
+    """A task of a stage; with `start` and `stop` a probe of these documents alone, which leaves nothing behind.
+
+    `copy` is above 0 for a second try at a task whose first still runs. A job equals itself alone.
+    """
 
     stage: Stage
     task: int
     start: int = 0
     stop: int = -1
+    copy: int = 0
 
     @property
     def probe(self) -> bool:
@@ -47,31 +43,45 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What became of a job: its result, or why its process was lost.
+class Done:
+    """What a process says of a job that it did: the result, wall and CPU seconds, and bytes held at the peak."""
 
-    `blamed` is False where something else may well be the cause: jobs that were lost together, a node that went away.
+    result: TaskResult
+    seconds: float
+    cpu: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: what its process says, or why the process was lost.
+
+    `blamed` is False where something else is the cause: a node that went away.
     """
 
     job: Job
-    result: TaskResult | None
+    done: Done | None
     lost: str = ""
     blamed: bool = True
 
 
 class Executor(Protocol):
-    """Carries jobs; `capacity` is how many it takes at a time.
-
-    `apart` says that a job which kills its process takes no other job with it.
-    """
+    """Carries jobs, each of which takes no other job with it when it kills its process."""
 
     @property
-    def apart(self) -> bool:
-        """Whether jobs are lost one at a time."""
+    def slots(self) -> int:
+        """How many jobs run at the same time."""
 
     @property
     def capacity(self) -> int:
-        """How many jobs may be under way."""
+        """How many jobs may be under way: those that run, and some that wait."""
+
+    def begin(self, stage: Stage) -> None:
+        """Gets ready for the jobs of a stage; nothing is under way.
+
+        Raises:
+            ConfigError: not one of its tasks fits into the memory that there is, or no cluster answers.
+        """
 
     def submit(self, job: Job) -> None:
         """Takes a job."""
@@ -79,18 +89,30 @@ class Executor(Protocol):
     def wait(self, seconds: float) -> list[Outcome]:
         """What has ended, after at most so many seconds where nothing has; errors of the job itself are raised."""
 
+    def cancel(self, job: Job) -> None:
+        """Ends a job, of which nothing more is heard."""
+
     def close(self, failed: bool) -> None:
         """Ends the workers; at once where the run has failed."""
 
 
 class InProcess:
-    """Runs each job when it is waited for."""
+    """Runs each job when it is waited for.
 
-    capacity = 1
-    apart = True
+    Args:
+        memory: bytes that the run may hold; None for no limit.
+    """
 
-    def __init__(self) -> None:
+    slots = capacity = 1
+
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory = memory
         self._jobs: deque[Job] = deque()
+
+    def begin(self, stage: Stage) -> None:
+        """Looks whether a task fits."""
+        if self._memory is not None and stage.memory() > self._memory:
+            raise budget.refusal(stage.name, self._memory, stage.memory())
 
     def submit(self, job: Job) -> None:
         """Keeps the job."""
@@ -101,110 +123,12 @@ class InProcess:
         job = self._jobs.popleft()
         return [Outcome(job, run_job(job))]
 
+    def cancel(self, job: Job) -> None:
+        """Forgets a job that has not begun."""
+        self._jobs.remove(job)
+
     def close(self, failed: bool) -> None:
         """Nothing to end."""
-
-
-class LocalProcesses:
-    """A pool of processes on this machine; when one dies the pool is made anew, and its unfinished jobs are lost."""
-
-    apart = False
-
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self._pool: ProcessPoolExecutor | None = None
-        self._leash: tuple[Connection, Connection] | None = None
-        self._running: dict[Future[TaskResult], Job] = {}
-        self._ended: list[Outcome] = []
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._packed: tuple[Stage, _Parcel] | None = None
-        start_fork_server()
-
-    @property
-    def capacity(self) -> int:
-        """Two jobs a process."""
-        return self.workers * IN_FLIGHT_PER_WORKER
-
-    def submit(self, job: Job) -> None:
-        """Hands the job to the pool; one that is found dead is made anew."""
-        parcel = self._parcel(job.stage)
-        try:
-            future = self._processes().submit(_run_parcel, parcel, job.task, job.start, job.stop)
-        except BrokenProcessPool:
-            self._break()
-            future = self._processes().submit(_run_parcel, parcel, job.task, job.start, job.stop)
-        self._running[future] = job
-
-    def wait(self, seconds: float) -> list[Outcome]:
-        """Outcomes in the order in which the jobs ended."""
-        if not self._ended:
-            for future in wait(self._running, timeout=seconds, return_when=FIRST_COMPLETED).done:
-                if _broken(future):
-                    self._break()
-                    break
-                self._ended.append(Outcome(self._running.pop(future), future.result()))
-        ended, self._ended = self._ended, []
-        return ended
-
-    def close(self, failed: bool) -> None:
-        """Waits for the processes, or ends them at once, whatever they are doing."""
-        self._end_pool(failed)
-        if self._folder is not None:
-            self._folder.cleanup()
-        self._folder = self._packed = None
-
-    def _end_pool(self, failed: bool) -> None:
-        if self._pool is None or self._leash is None:
-            return
-        if failed:  # by signal: code that holds the interpreter lock would not see the leash
-            for process in list((self._pool._processes or {}).values()):
-                process.kill()
-        self._pool.shutdown(cancel_futures=True)
-        for end in self._leash:
-            end.close()
-        self._pool = None
-
-    def _break(self) -> None:
-        """Gives up the pool: what has ended is kept, the rest is lost with it."""
-        lost = []
-        for future, job in self._running.items():
-            if future.done() and not _broken(future):
-                self._ended.append(Outcome(job, future.result()))
-            else:
-                lost.append(job)
-        self._running = {}
-        self._ended += [Outcome(job, None, DIED, blamed=len(lost) == 1) for job in lost]
-        self._end_pool(failed=True)
-
-    def _processes(self) -> ProcessPoolExecutor:
-        if self._pool is None:
-            context = multiprocessing.get_context("forkserver")
-            self._leash = context.Pipe(duplex=False)
-            self._pool = ProcessPoolExecutor(
-                self.workers, mp_context=context, initializer=begin_worker, initargs=(self._leash[0],)
-            )
-        return self._pool
-
-    def _parcel(self, stage: Stage) -> "_Parcel":
-        if self._packed is None or self._packed[0] is not stage:
-            key, data = pack(stage)
-            parcel = _Parcel(key, data, "")
-            if len(data) > WITH_THE_JOB:
-                self._folder = self._folder or tempfile.TemporaryDirectory(prefix="midtrain-")
-                path = Path(self._folder.name) / key
-                path.write_bytes(data)
-                parcel = _Parcel(key, b"", str(path))
-            self._packed = (stage, parcel)
-        return self._packed[1]
-
-
-@dataclass(frozen=True)
-class _Parcel:
-    """A pickled stage, or the file that holds it."""
-
-    key: str
-    data: bytes
-    path: str
 
 
 def pack(stage: Stage) -> tuple[str, bytes]:
@@ -228,60 +152,31 @@ def unpack(key: str, fetch: Callable[[], bytes]) -> Stage:
     return _unpacked[key]
 
 
-def _run_parcel(parcel: _Parcel, task: int, start: int, stop: int) -> TaskResult:
-    stage = unpack(parcel.key, lambda: parcel.data or Path(parcel.path).read_bytes())
-    return run_job(Job(stage, task, start, stop))
-
-
-def _broken(future: Future[TaskResult]) -> bool:
-    return future.done() and isinstance(future.exception(), BrokenProcessPool)
-
-
 def default_workers() -> int:
     """The number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start_fork_server() -> None:
-    """Starts the process that workers are forked from, early, so that its imports overlap with planning.
-
-    It has no threads when it forks, which a fork of the driver (Arrow's pools, the live table) could not promise.
-    """
-    from multiprocessing import forkserver
-
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["midtrain.pipelines.preload"])
-    forkserver.ensure_running()
-
-
-def begin_worker(leash: Connection) -> None:
-    """Ties a worker to its driver: it ends when the driver's end of the pipe is closed, by whatever death.
-
-    Ctrl-C reaches the whole process group; the driver alone answers it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
-
-
-def _end_with(leash: Connection) -> None:
-    leash.poll(None)  # nothing is ever sent: it returns when the other end is closed
-    os._exit(1)
-
-
-def run_job(job: Job) -> TaskResult:
+def run_job(job: Job) -> Done:
     """Runs one job in whatever process it was carried to; a task leaves its marker, a probe leaves nothing.
 
     Raises:
         RunError: the system refused a file: the disk is full, or a folder must not be written.
     """
+    started, cpu = time.monotonic(), time.process_time()
+    budget.reset_peak()
     try:
         if job.probe:
-            return TaskResult((), {"documents": job.stage.probe(job.task, job.start, job.stop)})
-        result = job.stage.run(job.task)
-        job.stage.write_marker(job.task, result)
+            result = TaskResult((), {"documents": job.stage.probe(job.task, job.start, job.stop)})
+        else:
+            result = job.stage.run(job.task)
+            job.stage.write_marker(job.task, result)
     except OSError as error:
         raise RunError(
             f"{job.stage.name}, task {job.task}: {error.strerror or error}",
             where=str(error.filename or job.stage.folder),
             fix="make room or give access, and run again: finished tasks are kept",
         ) from error
-    return result
+    finally:
+        peak = budget.peak()
+    return Done(result, time.monotonic() - started, time.process_time() - cpu, peak)

@@ -50,6 +50,11 @@ def steps(text: int, chosen: Sequence[Step]) -> int:
     return STEPS + int(STEPS_BATCH * min(text, BATCH_BYTES)) + sum(one.memory for one in filters)
 
 
+def cutting() -> int:
+    """Bytes of a worker that cuts a compressed file into pieces: it holds blocks of a few megabytes."""
+    return WORKER + PART_READING
+
+
 def reading(text: int, row_group: int, file: int, chosen: Sequence[Step]) -> int:
     """Bytes of a worker that reads inputs.
 

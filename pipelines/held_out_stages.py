@@ -19,7 +19,7 @@ from ..mixtures import held_out
 from ..mixtures.schema import MixtureSource
 from . import footprints
 from .curated import Selection
-from .stage import Stage, TaskResult
+from .stage import LocalStage, Stage, TaskResult
 
 
 def batch_keys(seed: int, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
@@ -28,7 +28,7 @@ def batch_keys(seed: int, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
 
 
 @dataclass(frozen=True)
-class HeldOutKeys(Stage):
+class HeldOutKeys(LocalStage):
     """The keys of every document of the sources that hold some out; one task a part."""
 
     scratch: ClassVar[bool] = True
@@ -71,7 +71,7 @@ class HeldOutKeys(Stage):
 
 
 @dataclass(frozen=True)
-class HeldOut(Stage):
+class HeldOut(LocalStage):
     """The keys of all documents that are held out, sorted, in one file."""
 
     keys: HeldOutKeys

@@ -1,27 +1,25 @@
-"""What a recipe reads, cut into tasks: files found, hashed once, and split by bytes, row groups or counts.
+"""What a recipe reads: files found and hashed, and the size of the tasks that they are cut into.
 
-The cut is a function of the inputs alone (sizes, never workers or memory), so every machine makes the same parts. The
-first run hashes each input (xxh3, several GB/s); `inputs.json` keeps size and stamp, so the next one only stats them.
+The size is a function of the inputs alone (never of workers or memory), so every machine makes the same parts. Files
+are held column by column: 200,000 of them are found and compared with the last run in about a second.
 """
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-import orjson
-
-from .. import storage
+from .. import listing, storage
 from ..config import Loaded
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError
+from ..listing import Listed
+from .known_files import KnownFiles
 from .recipe import RecipeSpec, SourceSpec
 
 MIN_SPLIT = 8 << 20  # bytes of text: below, a task's fixed costs (about 20 ms) would show
 MAX_SPLIT = 256 << 20
 SPLITS_WANTED = 64  # tasks that an input of middling size is cut into: enough for stragglers to even out
 EXPANSION = 4  # decompressed bytes a compressed byte, for planning: text in gzip or zstd is 3 to 4
-MAX_COMPRESSED_SPLITS = 8  # a stream is decompressed from its start for each split: 8 cost 4.5 times one pass
-GENERATED_SPLIT = 20_000  # problems a task
 GENERATED_BYTES = 256  # bytes of text a problem, for planning
 
 
@@ -41,10 +39,62 @@ class InputFile:
 
 
 @dataclass(frozen=True)
+class SourceFiles(Sequence[InputFile]):
+    """The files of one source, sorted by path, column by column; the address of each is `root` + its relative path."""
+
+    source: str
+    root: str = ""
+    relatives: tuple[str, ...] = ()
+    sizes: tuple[int, ...] = ()
+    hashes: tuple[str, ...] = ()
+    row_groups: tuple[tuple[int, ...], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.relatives)
+
+    def __getitem__(self, number: int) -> InputFile:  # type: ignore[override] # no slices: a task has places, not files
+        relative = self.relatives[number]
+        size, digest, groups = self.sizes[number], self.hashes[number], self.row_groups[number]
+        return InputFile(self.source, self.root + relative, relative, size, digest, groups)
+
+
+@dataclass(frozen=True)
+class Files(Sequence[InputFile]):
+    """The files of all sources, in the recipe's order; a generated source has none."""
+
+    sources: tuple[SourceFiles, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.sources))
+
+    def __iter__(self) -> Iterator[InputFile]:
+        for source in self.sources:
+            yield from source
+
+    def __getitem__(self, number: int) -> InputFile:  # type: ignore[override] # no slices
+        for source in self.sources:
+            if number < len(source):
+                return source[number]
+            number -= len(source)
+        raise IndexError(number)
+
+    @cached_property
+    def by_source(self) -> dict[str, SourceFiles]:
+        """The files of each source."""
+        return {files.source: files for files in self.sources}
+
+    def describe(self) -> dict[str, dict[str, str]]:
+        """The inputs as a stage's fingerprint takes them: no absolute path, no stamp; sizes are in the hashes."""
+        return {files.source: dict(zip(files.relatives, files.hashes, strict=True)) for files in self.sources if files}
+
+
+@dataclass(frozen=True)
 class Split:
-    """A range of an input: bytes of the decompressed stream, row groups of Parquet, or numbers of problems.
+    """A range of an input: bytes of an uncompressed file, row groups of Parquet, or numbers of problems.
 
     `stop` is exclusive; -1 is the end of the file. Lines, paragraphs and rows belong to the split they start in.
+    `origin` is where the file at `path` begins in the stream that positions are counted in: 0, but for a piece of a
+    compressed file.
     """
 
     source: str
@@ -52,163 +102,94 @@ class Split:
     relative: str
     start: int
     stop: int
+    origin: int = 0
 
 
 Task = tuple[Split, ...]
 
 
-def find_inputs(loaded: Loaded[RecipeSpec], cache: Path) -> list[InputFile]:
+def find_inputs(loaded: Loaded[RecipeSpec], cache: storage.Location) -> Files:
     """Finds and hashes the input files of all sources, in the recipe's order, then by path.
 
     Args:
         loaded: the recipe.
-        cache: `inputs.json`: path, size and stamp to hash, from earlier runs.
+        cache: `inputs.json`: what earlier runs learned.
 
     Raises:
         ConfigError: a path names no file, all files of a source are empty, or the cache cannot be written.
+        RunError: a file cannot be read, or is no Parquet file.
     """
-    found: list[tuple[SourceSpec, str, storage.Listed]] = []
-    for index, source in enumerate(loaded.value.sources):
-        if source.path is None:
-            continue
-        where = ("sources", index, "path")
-        listed = storage.list_files(source.path)
-        if not listed:
-            folder = not storage.is_remote(source.path) and Path(source.path).is_dir()
-            fix = f"it is a folder: name the files in it, such as {source.path.rstrip('/')}/*.jsonl" if folder else ""
-            raise loaded.error(where, f"source {source.name}: no such file", fix=fix or "check the path")
-        if not any(entry.size for entry in listed):
-            raise loaded.error(where, f"source {source.name} is empty: its files have no bytes")
-        try:
-            found.extend((source, _key(entry, source), entry) for entry in listed if entry.size)
-        except ConfigError as unknown:
-            what = f"{unknown.what}: {unknown.where}"
-            raise loaded.error(where, what, expected=unknown.expected, fix=unknown.fix) from None
-    known = _read_cache(cache)
-    jobs = {
-        key: (entry.path, source.container(entry.path))
-        for source, key, entry in found
-        if key not in known or not entry.stamp
-    }
-    with ThreadPoolExecutor(4) as threads:  # hashing and reading release the interpreter lock
-        for key, seen in zip(jobs, threads.map(lambda job: _first_look(*job), jobs.values()), strict=True):
-            known[key] = seen
-    if jobs:
-        _write_cache(cache, {key: known[key] for _, key, _ in found})
-    return [
-        InputFile(source.name, entry.path, entry.relative, entry.size, known[key].hash, known[key].row_groups)
-        for source, key, entry in found
-    ]
+    sources = loaded.value.sources
+    found = [_find(loaded, index, source) for index, source in enumerate(sources)]
+    known = KnownFiles(cache)
+    seen = iter(known.look([file for files in found for file in files]))
+    known.save()
+    columns = []
+    for source, files in zip(sources, found, strict=True):
+        looks = [next(seen) for _ in files]
+        root = files[0][0].path.removesuffix(files[0][0].relative) if files else ""
+        columns.append(
+            SourceFiles(
+                source.name,
+                root,
+                tuple(listed.relative for listed, _ in files),
+                tuple(listed.size for listed, _ in files),
+                tuple(look.hash for look in looks),
+                tuple(look.row_groups for look in looks),
+            )
+        )
+    return Files(tuple(columns))
 
 
-@dataclass(frozen=True)
-class _Seen:
-    hash: str
-    row_groups: tuple[int, ...]
-
-
-def _first_look(path: str, container: str) -> _Seen:
-    return _Seen(storage.hash_file(path), _row_group_sizes(path) if container == "parquet" else ())
-
-
-def _row_group_sizes(path: str) -> tuple[int, ...]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _find(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> list[tuple[Listed, bool]]:
+    """The files of a source that are not empty, each with whether it is read as Parquet."""
+    if source.path is None:
+        return []
+    where = ("sources", index, "path")
+    listed = listing.list_files(source.path)
+    if not listed:
+        folder = not storage.is_remote(source.path) and Path(source.path).is_dir()
+        fix = f"it is a folder: name the files in it, such as {source.path.rstrip('/')}/*.jsonl" if folder else ""
+        raise loaded.error(where, f"source {source.name}: no such file", fix=fix or "check the path")
+    files = [entry for entry in listed if entry.size]
+    if not files:
+        raise loaded.error(where, f"source {source.name} is empty: its files have no bytes")
     try:
-        with storage.open_input(path) as stream:
-            metadata = pq.ParquetFile(stream).metadata
-            return tuple(metadata.row_group(i).total_byte_size for i in range(metadata.num_row_groups))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise RunError(f"is not a Parquet file: {error}", where=path, fix="remove or replace the file") from None
+        return [(entry, source.container(entry.path) == "parquet") for entry in files]
+    except ConfigError as unknown:
+        what = f"{unknown.what}: {unknown.where}"
+        raise loaded.error(where, what, expected=unknown.expected, fix=unknown.fix) from None
 
 
-def split_inputs(spec: RecipeSpec, files: Sequence[InputFile]) -> list[Task]:
-    """Cuts the inputs into tasks of about equal size; every task has one source, many small files share one."""
-    estimates = {source.name: text_bytes(source, files) for source in spec.sources}
-    size = min(max(sum(estimates.values()) // SPLITS_WANTED, MIN_SPLIT), MAX_SPLIT)
-    tasks: list[Task] = []
-    for source in spec.sources:
-        if source.format == "generated":
-            tasks.extend(_generated(source))
-        else:
-            tasks.extend(_grouped([file for file in files if file.source == source.name], source, size))
-    return tasks
+def task_size(spec: RecipeSpec, files: Files) -> int:
+    """The bytes of text that a task is to have, from the inputs alone."""
+    total = sum(text_bytes(source, files) for source in spec.sources)
+    return min(max(total // SPLITS_WANTED, MIN_SPLIT), MAX_SPLIT)
 
 
-def _generated(source: SourceSpec) -> list[Task]:
-    total = source.count or 0
-    size = max(GENERATED_SPLIT // len(source.tasks), 1)
-    return [(Split(source.name, "", "", start, min(start + size, total)),) for start in range(0, total, size)]
-
-
-def _grouped(files: Sequence[InputFile], source: SourceSpec, size: int) -> list[Task]:
-    """One task a split of a large file; neighbouring small files together up to the size."""
-    tasks: list[Task] = []
-    gathered: list[Split] = []
-    held = 0
-    for file in files:
-        splits = _cut(file, source, size)
-        text = file_bytes(file, source)
-        if len(splits) > 1 or held + text > size:
-            if gathered:
-                tasks.append(tuple(gathered))
-            gathered, held = [], 0
-        if len(splits) > 1:
-            tasks.extend((split,) for split in splits)
-        else:
-            gathered.extend(splits)
-            held += text
-    if gathered:
-        tasks.append(tuple(gathered))
-    return tasks
-
-
-def _cut(file: InputFile, source: SourceSpec, size: int) -> list[Split]:
-    container = source.container(file.path)
-    if container == "parquet":
-        return _row_groups(file, size)
-    if container == "text" and source.document == "file":
-        return [Split(source.name, file.path, file.relative, 0, -1)]
-    text = file.size
-    pieces = -(-text // size)
-    if _compressed(file.path, source):
-        text = file.size * EXPANSION
-        pieces = min(-(-text // size), MAX_COMPRESSED_SPLITS)
-    bounds = [text * piece // pieces for piece in range(pieces)] + [-1]
-    return [Split(source.name, file.path, file.relative, bounds[i], bounds[i + 1]) for i in range(pieces)]
-
-
-def _row_groups(file: InputFile, size: int) -> list[Split]:
-    splits, start, held = [], 0, 0
-    for index, group in enumerate(file.row_groups):
-        if held and held + group > size:
-            splits.append(Split(file.source, file.path, file.relative, start, index))
-            start, held = index, 0
-        held += group
-    splits.append(Split(file.source, file.path, file.relative, start, -1))
-    return splits
-
-
-def text_bytes(source: SourceSpec, files: Sequence[InputFile]) -> int:
-    """Bytes of text that a source is taken to have: a compressed byte for `EXPANSION`, a problem for its usual size."""
+def text_bytes(source: SourceSpec, files: Files) -> int:
+    """Bytes of text that a source is taken to have."""
     if source.format == "generated":
         return (source.count or 0) * len(source.tasks) * GENERATED_BYTES
-    return sum(file_bytes(file, source) for file in files if file.source == source.name)
+    own = files.by_source[source.name]
+    columns = zip(own.relatives, own.sizes, own.row_groups, strict=True)
+    return sum(size * EXPANSION if groups else file_bytes(relative, size) for relative, size, groups in columns)
 
 
-def file_bytes(file: InputFile, source: SourceSpec) -> int:
-    """Bytes of text that a file is taken to have."""
-    return file.size * (EXPANSION if _compressed(file.path, source) else 1)
+def file_bytes(relative: str, size: int) -> int:
+    """Bytes of text that a file of so many bytes is taken to have."""
+    return size * (EXPANSION if compressed(relative) else 1)
 
 
-def largest_units(sources: Sequence[SourceSpec], files: Sequence[InputFile]) -> tuple[int, int]:
+def largest_units(sources: Sequence[SourceSpec], files: Files) -> tuple[int, int]:
     """Bytes of the largest row group, and of the largest file that is one document: what is held as a whole."""
-    known = {source.name: source for source in sources}
-    groups = max((group for file in files for group in file.row_groups), default=0)
-    whole = [(file, known[file.source]) for file in files if known[file.source].document == "file"]
-    sizes = [file_bytes(file, source) for file, source in whole if source.container(file.path) == "text"]
-    return groups, max(sizes, default=0)
+    group = max((max(groups) for own in files.sources for groups in own.row_groups if groups), default=0)
+    whole = 0
+    for source, own in zip(sources, files.sources, strict=True):
+        for relative, size in zip(own.relatives, own.sizes, strict=True) if source.document == "file" else ():
+            if source.container(relative) == "text":
+                whole = max(whole, file_bytes(relative, size))
+    return group, whole
 
 
 @dataclass(frozen=True)
@@ -230,54 +211,22 @@ class Extent:
     problems: int
 
 
-def extent(source: SourceSpec, files: Sequence[InputFile]) -> Extent:
+def extent(source: SourceSpec, files: Files) -> Extent:
     """How much there is of a source."""
-    own = [file for file in files if file.source == source.name]
-    packed = [file for file in own if file.path.endswith(storage.COMPRESSIONS)]
-    plain = sum(sum(file.row_groups) or file.size for file in own) - sum(file.size for file in packed)
+    own = files.by_source[source.name]
+    packed = [number for number, relative in enumerate(own.relatives) if compressed(relative)]
+    stream = sum(own.sizes[number] for number in packed)
+    plain = sum(sum(groups) if groups else size for groups, size in zip(own.row_groups, own.sizes, strict=True))
     return Extent(
         files=len(own),
-        bytes=sum(file.size for file in own),
-        plain=plain,
-        compressed=sum(file.size for file in packed),
-        probe=packed[len(packed) // 2].path if packed else "",
+        bytes=sum(own.sizes),
+        plain=plain - stream,
+        compressed=stream,
+        probe=own[packed[len(packed) // 2]].path if packed else "",
         problems=(source.count or 0) * len(source.tasks),
     )
 
 
-def _compressed(path: str, source: SourceSpec) -> bool:
-    return path.endswith(storage.COMPRESSIONS) or source.container(path) == "parquet"
-
-
-def _key(entry: storage.Listed, source: SourceSpec) -> str:
-    path = entry.path if storage.is_remote(entry.path) else str(Path(entry.path).resolve())
-    parquet = "\tparquet" if source.container(entry.path) == "parquet" else ""  # a record that has row groups
-    return f"{path}\t{entry.size}\t{entry.stamp}{parquet}"
-
-
-def _read_cache(cache: Path) -> dict[str, _Seen]:
-    if not cache.exists():
-        return {}
-    try:
-        data = orjson.loads(cache.read_bytes())
-        return {key: _Seen(value["hash"], tuple(value["row_groups"])) for key, value in data.items()}
-    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        raise ConfigError("is not the record of inputs that it should be", where=str(cache), fix="remove it") from None
-
-
-def _write_cache(cache: Path, known: dict[str, _Seen]) -> None:
-    try:
-        with storage.atomic_write(cache) as stream:
-            stream.write(orjson.dumps(known, option=orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2))
-    except OSError as error:
-        what = f"the record of inputs cannot be written: {error.strerror}"
-        raise ConfigError(what, where=str(cache), fix="choose another output, or give access to it") from None
-
-
-def describe(files: Sequence[InputFile], tasks: Sequence[Task]) -> dict[str, object]:
-    """The inputs and their cut as a stage's fingerprint takes them: no absolute path, no stamp."""
-    inputs = [
-        {key: value for key, value in asdict(file).items() if key not in ("path", "row_groups")} for file in files
-    ]
-    cut = [[[split.source, split.relative, split.start, split.stop] for split in task] for task in tasks]
-    return {"inputs": inputs, "tasks": cut}
+def compressed(path: str) -> bool:
+    """Whether a file is a compressed stream, by its ending."""
+    return path.endswith(storage.COMPRESSIONS)

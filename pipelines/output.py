@@ -1,7 +1,8 @@
 """An output folder: one result at a time, replaced only when asked to.
 
 The folder's `manifest.json` is written last, so it stands only beside a complete result. A run holds a lock on the
-folder, which the system takes back when the process ends however it ends. Costs a listing of the folder when opened.
+folder, which the system takes back when the process ends however it ends (a store: a minute later). Costs a listing of
+the folder when opened.
 """
 
 import contextlib
@@ -9,39 +10,47 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import storage
+from .. import locks, storage
 from ..errors import ConfigError
 from ..manifest import NAME, Manifest
+from ..progress import Events
+from ..remote import RemotePath
+from ..storage import Location
 
 EVENTS = "events.jsonl"
 FOLDERS = ("stages", "tokens", "packs", "order")  # all that stages and plans write below an output
 HALF_WRITTEN = ".*.json." + "[0-9a-f]" * 12 + ".tmp"  # beside them: of manifest, table and inputs
 
 
-@dataclass(frozen=True)
+@dataclass
 class Output:
     """The folder of one verb's result.
 
     Args:
         folder: where it is.
         verb: `curate` or `build`: what the manifest must be of.
+        lock: held while it is open.
     """
 
-    folder: Path
+    folder: Location
     verb: str
+    lock: locks.Lock | None = None
 
     @contextlib.contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self) -> Iterator[Events]:
         """Makes the folder, and keeps other runs out of it for the block; what killed runs half wrote is removed.
 
+        Yields:
+            Where the run's events go.
+
         Raises:
-            ConfigError: a file stands in its place, or it cannot be written.
-            RunError: another run is at work in it.
+            ConfigError: a file stands in its place, or it cannot be written; of a store: no bucket, or no access.
+            RunError: another run is at work in it, or took it over while this one was not heard of.
         """
         with contextlib.ExitStack() as stack:
             try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(storage.locked(self.folder))
+                storage.make_folder(self.folder)
+                self.lock = stack.enter_context(locks.locked(self.folder))
             except OSError as error:
                 raise ConfigError(
                     f"the output folder cannot be made: {error.strerror}",
@@ -49,10 +58,22 @@ class Output:
                     fix="choose another output",
                 ) from None
             self._sweep()
-            yield
+            yield stack.enter_context(self._events(self.lock))
+
+    @contextlib.contextmanager
+    def _events(self, lock: locks.Lock) -> Iterator[Events]:
+        if not isinstance(self.folder, RemotePath):
+            yield Events(self.folder / EVENTS)
+            return
+        from .. import remote_events
+
+        with remote_events.collected(self.folder, lock.still_held) as events:
+            yield events
 
     def _sweep(self) -> None:
         """The folder may hold more than ours: only what our writes leave, where they leave it, is removed."""
+        if not isinstance(self.folder, Path):
+            return
         for leftover in self.folder.glob(HALF_WRITTEN):
             leftover.unlink()
         for name in FOLDERS:
@@ -67,7 +88,10 @@ class Output:
             given: the file that it was read from: a person's own, where it lies in the output folder.
         """
         target = self.folder / name
-        if not (target.exists() and Path(given).exists() and target.samefile(given)):
+        if isinstance(target, RemotePath):
+            with storage.atomic_write(target) as stream:
+                stream.write(text.encode())
+        elif not (target.exists() and Path(given).exists() and target.samefile(given)):
             target.write_text(text, encoding="utf-8")
 
     def claim(self, fingerprint: str, overwrite: bool) -> None:
@@ -88,9 +112,16 @@ class Output:
                 fix="choose another output"
                 + (", or pass --overwrite (stages that are still right are kept)" if found.stage == self.verb else ""),
             )
-        (self.folder / NAME).unlink()
+        storage.remove(self.folder / NAME)
 
     def publish(self, manifest: Manifest) -> None:
-        """Writes the manifest, unless the same bytes stand there already."""
-        if Manifest.find(self.folder) != manifest:
-            manifest.write(self.folder)
+        """Writes the manifest, unless the same bytes stand there already.
+
+        Raises:
+            RunError: another run has taken the folder over.
+        """
+        if Manifest.find(self.folder) == manifest:
+            return
+        if self.lock is not None:
+            self.lock.check()
+        manifest.write(self.folder)

@@ -7,8 +7,7 @@ Parquet in zstd: about 150 MB of text per second of one core.
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -17,11 +16,13 @@ import pyarrow.parquet as pq
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest, OutputFile
+from ..storage import Location, OutputStream
 from .readers.records import Quarantined
 from .stage import Counts, TaskResult
 
 ROW_GROUP_BYTES = 32 << 20
 SLICE_ROWS = 8192  # of a part that are read at a time
+AHEAD = 4 << 20  # bytes of a part in a store that a request brings beyond the column asked for: the next ones
 DROPPED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -38,12 +39,13 @@ DROPPED = pa.schema(
 class _ParquetFile:
     """A Parquet file that is begun with its first rows and appears when it is closed."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.schema = path, schema
+    def __init__(self, folder: Location, path: str, source: str, schema: pa.Schema) -> None:
+        self.folder, self.path, self.source, self.schema = folder, path, source, schema
         self.rows = 0
         self._pending: list[pa.RecordBatch] = []
         self._held = 0
         self._stack = contextlib.ExitStack()
+        self._stream: OutputStream | None = None
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, batch: pa.RecordBatch) -> None:
@@ -55,20 +57,26 @@ class _ParquetFile:
         if self._held >= ROW_GROUP_BYTES:
             self._flush()
 
-    def close(self) -> None:
+    def close(self) -> OutputFile | None:
+        """Publishes the file and returns its entry; None where it has no rows."""
         if self._pending:
             self._flush()
+        if self._writer is None or self._stream is None:
+            return None
+        self._writer.close()
+        entry = OutputFile.written(self.path, self._stream, self.rows, self.source)
         self._stack.close()
+        return entry
 
     def abandon(self, error: BaseException) -> None:
         self._stack.__exit__(type(error), error, error.__traceback__)
 
     def _flush(self) -> None:
         if self._writer is None:
-            stream: BinaryIO = self._stack.enter_context(storage.atomic_write(self.path))
+            self._stream = self._stack.enter_context(storage.atomic_write(self.folder / self.path))
             self._writer = self._stack.enter_context(
                 pq.ParquetWriter(
-                    stream,
+                    self._stream,
                     self.schema,
                     compression="zstd",
                     use_dictionary=["source", "language"],
@@ -83,10 +91,10 @@ class _ParquetFile:
 class PartWriter:
     """Writes what one task does with the documents of one source, and counts it."""
 
-    def __init__(self, folder: Path, task: int, source: str, schema: pa.Schema) -> None:
+    def __init__(self, folder: Location, task: int, source: str, schema: pa.Schema) -> None:
         self.folder, self.name, self.source = folder, f"part-{task:05d}", source
-        self.kept = _ParquetFile(folder / f"{self.name}.parquet", schema)
-        self.dropped = _ParquetFile(folder / "dropped" / f"{self.name}.parquet", DROPPED)
+        self.kept = _ParquetFile(folder, f"{self.name}.parquet", source, schema)
+        self.dropped = _ParquetFile(folder, f"dropped/{self.name}.parquet", source, DROPPED)
         self.quarantined: list[Quarantined] = []
         self.documents = 0
         self.bytes = 0
@@ -139,18 +147,12 @@ class PartWriter:
         Raises:
             RunError: the documents that came in are not those kept, dropped and quarantined.
         """
-        self.kept.close()
-        self.dropped.close()
-        files = [
-            OutputFile.of(self.folder, str(file.path.relative_to(self.folder)), file.rows, self.source)
-            for file in (self.kept, self.dropped)
-            if file.rows
-        ]
+        files = [entry for entry in (self.kept.close(), self.dropped.close()) if entry is not None]
         if self.quarantined:
             name = f"quarantine/{self.name}.jsonl"
             with storage.atomic_write(self.folder / name) as stream:
                 stream.writelines(orjson.dumps(asdict(entry)) + b"\n" for entry in self.quarantined)
-            files.append(OutputFile.of(self.folder, name, len(self.quarantined), self.source))
+                files.append(OutputFile.written(name, stream, len(self.quarantined), self.source))
         counts: Counts = {
             "documents": self.documents,
             "kept": self.kept.rows,
@@ -197,14 +199,14 @@ def largest_part(manifest: Manifest) -> tuple[int, int]:
     return max(((int(texts[part.source] * part.bytes), part.rows) for part in parts), default=(0, 0))
 
 
-def read_part(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_part(path: Location, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The batches of a part, a row group's slice at a time.
 
     Raises:
         RunError: the file is gone or damaged.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with storage.open_ranges(path, AHEAD) as stream, pq.ParquetFile(stream) as file:
             yield from file.iter_batches(SLICE_ROWS, columns=list(columns) if columns is not None else None)
     except (OSError, pa.ArrowInvalid) as error:
         raise RunError(
@@ -212,11 +214,11 @@ def read_part(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.R
         ) from None
 
 
-def quarantine_sample(folder: Path, manifest_files: Sequence[OutputFile], most: int = 3) -> list[dict[str, Any]]:
+def quarantine_sample(folder: Location, manifest_files: Sequence[OutputFile], most: int = 3) -> list[dict[str, Any]]:
     """The first few quarantined documents of a stage, for an error's text."""
     found: list[dict[str, Any]] = []
     for file in manifest_files:
         if file.path.startswith("quarantine/") and len(found) < most:
-            with open(folder / file.path, "rb") as stream:
-                found.extend(orjson.loads(line) for line in stream.readlines()[: most - len(found)])
+            lines = storage.read_bytes(folder / file.path).splitlines()
+            found.extend(orjson.loads(line) for line in lines[: most - len(found)])
     return found

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from .. import config, storage
-from ..config import Count, Loaded, LocalFolder, Section, ShareOrCount
+from ..config import Address, Count, Loaded, OutputFolder, Section, ShareOrCount
 from ..errors import ConfigError
 from ..filters import catalogue
 from ..filters.rules import Barrier, Filter
@@ -31,7 +31,7 @@ class SourceSpec(Section):
     """One source of a recipe: files of one format, or generated problems."""
 
     name: str = Field(pattern=f"^{NAME}$")
-    path: str | None = None
+    path: Address | None = None
     format: Format | None = None
     fields: dict[str, str] = Field(default_factory=dict)
     document: Literal["file", "line"] = "file"
@@ -82,7 +82,7 @@ class RecipeSpec(Section):
     """A recipe as the YAML holds it; `steps` are single-key mappings, checked by `load`."""
 
     name: str = Field(pattern=f"^{NAME}$")
-    output: LocalFolder
+    output: OutputFolder
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     steps: tuple[dict[str, dict[str, Any] | None], ...] = ()
     max_quarantined: ShareOrCount = Field(default=0.001, ge=0)
@@ -129,9 +129,9 @@ class Recipe:
         return self.loaded.value
 
     @property
-    def output(self) -> Path:
-        """The folder that the recipe writes."""
-        return Path(self.spec.output)
+    def output(self) -> storage.Location:
+        """The folder that the recipe writes, on this machine or in a store."""
+        return storage.location(self.spec.output)
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -8,18 +8,20 @@ times counted here; one that always kills its process is narrowed down to the do
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
+from statistics import median
 from types import TracebackType
 
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest
-from ..progress import Events, Progress, duration
-from .executor import Executor, InProcess, Job, LocalProcesses, Outcome, default_workers
-from .stage import Counts, Stage, TaskResult
-
-__all__ = ["Runner", "default_workers"]
+from ..progress import Events, Progress, StageProgress, duration
+from .executor import Done, Executor, Job, Outcome
+from .stage import Counts, Stage
 
 LOSSES = 3  # times that a task may lose its process before it is taken for the cause
+COPY_AFTER = 30.0  # seconds that a task runs at least before a second copy of it is begun
+COPY_TIMES = 3.0  # and times the median of its stage's tasks
+PACE_OF = 101  # tasks that the median is taken of: the latest
 MOST_LOSSES = 20  # of a task, whatever the cause: nodes that come and go
 MOST_POISONED = 10  # documents of one task that are narrowed down before the task is given up
 LOOK_EVERY = 1.0  # seconds
@@ -32,27 +34,20 @@ class Runner:
     """Brings stages to completion.
 
     Args:
-        workers: 0 runs tasks in this process; N runs them in N local processes.
+        executor: carries the tasks; it is closed with the runner.
         events: where every task's start and end is recorded.
         progress: what the person sees.
-        executor: carries the tasks elsewhere than `workers` says.
         stall: seconds without any task ending after which the run is given up; not in this process, where nobody looks.
     """
 
-    def __init__(
-        self,
-        workers: int,
-        events: Events,
-        progress: Progress,
-        executor: Executor | None = None,
-        stall: float = STALL,
-    ) -> None:
-        self.executor: Executor = executor or (LocalProcesses(workers) if workers > 0 else InProcess())
+    def __init__(self, executor: Executor, events: Events, progress: Progress, stall: float = STALL) -> None:
+        self.executor = executor
         self.events = events
         self.progress = progress
         self.tasks_run = 0
         self.stall = stall
-        self._under_way: list[Job] = []
+        self._under_way: dict[Job, float] = {}  # since when
+        self._shown: StageProgress | None = None
         self._lost = 0  # processes since a stage was last complete
         self._ended_at = time.monotonic()
 
@@ -81,25 +76,23 @@ class Runner:
         return self._run(stage)
 
     def _run(self, stage: Stage) -> Manifest:
-        stage.folder.mkdir(parents=True, exist_ok=True)
+        storage.make_folder(stage.folder)
         storage.sweep_temporary(stage.folder)
         total = stage.tasks()
-        results: dict[int, TaskResult] = {}
-        for task in range(total):
-            marker = stage.read_marker(task)
-            if marker is not None:
-                results[task] = marker
+        results = stage.read_markers(total)
         name = stage.name
         started = {"stage": name, "folder": stage.folder.name, "tasks": total, "reused": len(results)}
         self.events.write("stage_started", started)
-        shown = self.progress.begin(name, total, reused=len(results))
+        self._shown = shown = self.progress.begin(name, total, reused=len(results))
         todo = [task for task in range(total) if task not in results]
-        for task, result in self._execute(stage, todo):
-            results[task] = result
+        if todo:
+            self.executor.begin(stage)
+        for task, done in self._execute(stage, todo):
+            results[task] = done.result
             self.tasks_run += 1
-            counts = result.counts
-            self._note("task_finished", stage, task, **_feed(counts))
-            self.progress.advance(shown, counts.get("documents", 0), counts.get("kept", 0), counts.get("bytes", 0))
+            fed = _feed(done.result.counts)
+            self._note("task_finished", stage, task, **fed, **_measured(done))
+            self.progress.advance(shown, fed)
         if self._lost:  # dead processes leave what they were writing
             storage.sweep_temporary(stage.folder)
             self._lost = 0
@@ -108,43 +101,78 @@ class Runner:
         self.events.write("stage_finished", {"stage": name, "folder": stage.folder.name})
         return manifest
 
-    def _execute(self, stage: Stage, todo: Sequence[int]) -> Iterator[tuple[int, TaskResult]]:
+    def _execute(self, stage: Stage, todo: Sequence[int]) -> Iterator[tuple[int, Done]]:
         """Runs tasks; one whose process was lost runs again, and is narrowed down when it was lost too often.
 
-        Where one process takes others with it, what was lost runs one at a time, so that the one to blame is known;
-        all that nobody suspects runs first, so that nothing waits for a suspect.
+        What is accused of killing its process waits until all else is done, so that nothing waits for it.
         """
-        waiting, suspects = deque(todo), deque[int]()
-        losses = _Losses()
-        while waiting or suspects or self._under_way:
+        waiting, accused = deque(todo), deque[int]()
+        losses, pace = _Losses(), _Pace()
+        while waiting or accused or self._under_way:
             while waiting and len(self._under_way) < self.executor.capacity:
                 self._submit(Job(stage, waiting.popleft()))
             if not self._under_way:
-                task = suspects.popleft()
-                if losses.blamed[task] >= LOSSES:
-                    self._judge(stage, task, losses)
+                task = accused.popleft()
+                self._judge(stage, task, losses)
                 self._submit(Job(stage, task))
+            if not waiting:
+                self._copy_stragglers(pace)
             for outcome in self._wait():
                 task = outcome.job.task
-                self._lost += outcome.result is None
-                result = outcome.result or stage.read_marker(task)  # it may have died behind its last step
-                if result is not None:
-                    yield task, result
-                    continue
-                losses.add(task, outcome)
-                self._note("task_lost", stage, task, why=outcome.lost, times=losses.total[task])
-                self.progress.say(f"{stage.name}, task {task}: {outcome.lost}; it runs again")
-                if losses.total[task] >= MOST_LOSSES:
-                    raise _given_up(stage, task, losses, "whatever the cause")
-                (waiting if self.executor.apart and losses.blamed[task] < LOSSES else suspects).append(task)
+                self._lost += outcome.done is None
+                done = outcome.done or _done_behind(stage, task)
+                if done is not None:
+                    self._end_copies(task)
+                    if outcome.done is not None:
+                        pace.add(done.seconds)
+                    yield task, done
+                elif not any(job.task == task for job in self._under_way):  # no copy that may still come through
+                    self._count_loss(stage, outcome, losses)
+                    (waiting if losses.blamed[task] < LOSSES else accused).append(task)
+
+    def _count_loss(self, stage: Stage, outcome: Outcome, losses: "_Losses") -> None:
+        task = outcome.job.task
+        losses.add(task, outcome)
+        self._note("task_lost", stage, task, why=outcome.lost, times=losses.total[task])
+        self.progress.say(f"{stage.name}, task {task}: {outcome.lost}; it runs again")
+        if self._shown is not None:
+            self._shown.retries += 1
+        if losses.total[task] >= MOST_LOSSES:
+            raise _given_up(stage, task, losses, "whatever the cause")
+
+    def _copy_stragglers(self, pace: "_Pace") -> None:
+        """Begins a second copy of the task that runs far longer than others did, where there is room for it.
+
+        What one task writes is the same bytes whoever writes them: the first copy that ends wins.
+        """
+        room = self.executor.slots - len(self._under_way)
+        if room <= 0 or pace.typical() is None:
+            pace.settled = None
+            return
+        pace.settled = pace.settled or time.monotonic()  # from here on all that is under way runs
+        after = max(COPY_AFTER, COPY_TIMES * (pace.typical() or 0.0))
+        for job, since in list(self._under_way.items()):
+            late = time.monotonic() - max(since, pace.settled) > after
+            if late and room > 0 and job.task not in pace.copied and not job.probe:
+                pace.copied.add(job.task)
+                self._note("task_copied", job.stage, job.task)
+                self.progress.say(f"{job.stage.name}, task {job.task}: runs for long; a second copy is begun")
+                self._submit(Job(job.stage, job.task, copy=1))
+                room -= 1
+
+    def _end_copies(self, task: int) -> None:
+        for job in [job for job in self._under_way if job.task == task]:
+            self.executor.cancel(job)
+            del self._under_way[job]
 
     def _submit(self, job: Job) -> None:
-        if not job.probe:
+        if not job.probe and not job.copy:
             self._note("task_started", job.stage, job.task)
+        now = time.monotonic()
         if not self._under_way:
-            self._ended_at = time.monotonic()
+            self._ended_at = now
         self.executor.submit(job)
-        self._under_way.append(job)
+        self._under_way[job] = now
 
     def _wait(self) -> list[Outcome]:
         """What has ended by now.
@@ -152,17 +180,19 @@ class Runner:
         Raises:
             RunError: nothing has for too long.
         """
-        outcomes = self.executor.wait(LOOK_EVERY)
+        outcomes = [outcome for outcome in self.executor.wait(LOOK_EVERY) if outcome.job in self._under_way]
         for outcome in outcomes:
-            self._under_way.remove(outcome.job)
-        if outcomes:
+            del self._under_way[outcome.job]
+        if self._shown is not None:
+            self.progress.tick(self._shown)
+        if any(outcome.done is not None or outcome.job.probe for outcome in outcomes):
             self._ended_at = time.monotonic()
         elif time.monotonic() - self._ended_at > self.stall:
             raise self._stalled()
         return outcomes
 
     def _stalled(self) -> RunError:
-        stage, tasks = self._under_way[0].stage, sorted({job.task for job in self._under_way})
+        stage, tasks = next(iter(self._under_way)).stage, sorted({job.task for job in self._under_way})
         more = f" and {len(tasks) - TASKS_NAMED:,} more" if len(tasks) > TASKS_NAMED else ""
         return RunError(
             f"{stage.name}: no task ended for {duration(self.stall)}; it waits for "
@@ -220,11 +250,28 @@ class Runner:
             outcomes: list[Outcome] = []
             while not outcomes:
                 outcomes = self._wait()
-            if outcomes[0].result is not None:
-                return int(outcomes[0].result.counts["documents"])
+            if outcomes[0].done is not None:
+                return int(outcomes[0].done.result.counts["documents"])
             if outcomes[0].blamed:
                 return None
         return None
+
+
+class _Pace:
+    """How long the latest tasks of a stage took, and since when all that is under way runs."""
+
+    def __init__(self) -> None:
+        self.latest = deque[float](maxlen=PACE_OF)
+        self.settled: float | None = None
+        self.copied: set[int] = set()
+
+    def add(self, seconds: float) -> None:
+        """Notes a task's time."""
+        self.latest.append(seconds)
+
+    def typical(self) -> float | None:
+        """The median in seconds; None before any task ended."""
+        return median(self.latest) if self.latest else None
 
 
 class _Losses:
@@ -251,6 +298,17 @@ def _given_up(stage: Stage, task: int, losses: _Losses, cause: str) -> RunError:
     )
 
 
+def _done_behind(stage: Stage, task: int) -> Done | None:
+    """The result of a task whose process died behind its last step."""
+    marker = stage.read_marker(task)
+    return None if marker is None else Done(marker, 0.0, 0.0, 0)
+
+
 def _feed(counts: Counts) -> dict[str, int]:
-    """What the events tell of a task: the numbers that the progress display shows."""
+    """What the events and the progress display tell of a task's counts."""
     return {name: int(counts[name]) for name in FED if name in counts}
+
+
+def _measured(done: Done) -> dict[str, object]:
+    """What the events tell of how a task went."""
+    return {"seconds": round(done.seconds, 3), "cpu": round(done.cpu, 3), "memory": done.memory}

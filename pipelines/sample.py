@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,14 +23,16 @@ import zstandard
 
 from .. import storage
 from ..errors import MidtrainError, RunError
-from . import budget
+from . import budget, tasks
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
-from .executor import start_fork_server
-from .inputs import EXPANSION, Split, Task
+from .inputs import InputFile, Split
 from .parts import PartWriter, read_part
-from .readers.jsonl import BUFFER
+from .processes import start_fork_server
 from .readers.records import BATCH_BYTES
+from .readers.streams import BUFFER
 from .reading import read
+
+T = TypeVar("T")
 
 SAMPLE_BYTES = 16 << 20  # of a source
 SAMPLE_ALL = 256 << 20  # of all sources: where there are many, each gives less
@@ -170,41 +172,33 @@ def _sample(
 def _places(stage: DocumentStage, source: str) -> list[Any]:
     """A few places of a source at which reading can begin, spread over it.
 
-    They are tasks of a stage that reads (for those of a compressed file that is cut, where in it they begin) and parts
-    of the earlier stage of one that passes on.
+    They are tasks of a stage that reads, or places in large compressed files that are not cut yet, and parts of the
+    earlier stage of one that passes on.
     """
-    found: list[Any] = []
-    if isinstance(stage, ReadDocuments):
-        sizes = {file.path: file.size for file in stage.files if file.source == source}
-        found = [_inside(splits, sizes) for splits in stage.cut if splits[0].source == source]
-    elif isinstance(stage, RemoveDuplicates):
-        found = [part for part in stage.upstream.parts if part.source == source]
-    count = min(PLACES, len(found))
-    return [found[(2 * number + 1) * len(found) // (2 * count)] for number in range(count)]
+    if isinstance(stage, RemoveDuplicates):
+        return _spread([part for part in stage.upstream.parts if part.source == source])
+    assert isinstance(stage, ReadDocuments)  # noqa: S101 - there are two kinds
+    done = stage.cutting is None or stage.cutting.manifest() is not None
+    large = [file for file in stage.cutting.files if file.source == source] if stage.cutting and not done else []
+    if large:
+        return [_inside(large, (2 * number + 1) / (2 * PLACES)) for number in range(PLACES)]
+    spec = next(one for one in stage.sources if one.name == source)
+    pieces = stage.cutting.pieces if stage.cutting and done else {}
+    stretches = _spread([stretch for stretch in stage.foreseen if stretch.source == source])
+    return [tasks.splits(stretch, spec, stage.files.by_source[source], pieces) for stretch in stretches]
 
 
-def _inside(splits: Task, sizes: Mapping[str, int]) -> Task | Inside:
-    first = splits[0]
-    if not first.path.endswith(storage.COMPRESSIONS) or (first.start == 0 and first.stop < 0):
-        return splits
-    size = sizes[first.path]
-    return Inside(replace(first, start=0, stop=-1), size, first.start / (size * EXPANSION))
+def _spread(items: Sequence[T]) -> list[T]:
+    """At most `PLACES` of the items, in the middle of equal stretches."""
+    count = min(PLACES, len(items))
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
 
 
-def _unpacked(place: Any, stretch: float, most: int, folder: Path) -> Any:
-    """A place that can be read at once: of one inside a compressed file its lines, in a file of their own."""
-    if not isinstance(place, Inside):
-        return place
-    path = folder / f"{place.at:.6f}-{Path(place.whole.path).stem}"  # what it was called before it was compressed
-    with storage.open_stream(place.whole.path) as raw, path.open("wb") as lines:
-        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
-        start = min(int(place.at * place.size * stretch), LOOK_BYTES)
-        if start:
-            storage.skip(stream, start)
-            stream.readline()
-        while lines.tell() < most and (line := stream.readline()):
-            lines.write(line)
-    return (replace(place.whole, path=str(path)),)
+def _inside(files: Sequence[InputFile], at: float) -> Inside:
+    """A place in one of some files, `at` of the way through all of them."""
+    number, rest = divmod(at * len(files), 1)
+    file = files[int(number)]
+    return Inside(Split(file.source, file.path, file.relative, 0, -1), file.size, rest)
 
 
 def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
@@ -217,6 +211,23 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
         yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
     elif isinstance(stage, RemoveDuplicates):
         yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
+
+
+def _unpacked(place: Any, stretch: float, most: int, folder: Path) -> Any:
+    """A place that can be read at once: of one inside a compressed file its lines, in a file of their own."""
+    if not isinstance(place, Inside):
+        return place
+    path = folder / f"{place.at:.6f}-{Path(place.whole.path).stem}"  # what it was called before it was compressed
+    with storage.open_stream(place.whole.path) as raw, path.open("wb") as lines:
+        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
+        left = min(int(place.at * place.size * stretch), LOOK_BYTES)
+        if left:
+            while left > 0 and (block := stream.read(min(left, BUFFER))):
+                left -= len(block)
+            stream.readline()
+        while lines.tell() < most and (line := stream.readline()):
+            lines.write(line)
+    return (replace(place.whole, path=str(path)),)
 
 
 def _taken(stage: DocumentStage, places: Sequence[Any], most: int) -> Iterator[tuple[pa.RecordBatch, int]]:

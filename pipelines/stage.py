@@ -18,6 +18,8 @@ from .. import manifest as manifests
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest, OutputFile
+from ..remote import RemotePath
+from ..storage import Location
 
 UNKNOWN_MEMORY = 256 << 20  # bytes of a worker, of a stage that does not say
 MARKERS = "tasks"  # the folder below a stage's that holds its tasks' markers
@@ -43,9 +45,10 @@ class Stage(ABC):
     Subclasses add what they need as fields. `version` is raised when the code's output changes for equal options.
     """
 
-    root: Path
+    root: Location
     version: ClassVar[int] = 1
     num_cpus: ClassVar[float] = 1.0  # that one task keeps busy
+    num_gpus: ClassVar[float] = 0.0  # and GPUs, on a cluster that has them
     divisible: ClassVar[bool] = False  # whether `probe` can try some documents of a task alone
     scratch: ClassVar[bool] = False  # nothing but later stages reads it: removed when the whole run is complete
 
@@ -100,8 +103,8 @@ class Stage(ABC):
 
     def poisoned(self, task: int) -> dict[int, str]:
         """The documents of a task that kill their process, each with what was seen."""
-        path = self.folder / MARKERS / f"{task:05d}.poison"
-        return {int(key): why for key, why in orjson.loads(path.read_bytes()).items()} if path.exists() else {}
+        data = storage.read_if_there(self.folder / MARKERS / f"{task:05d}.poison")
+        return {} if data is None else {int(key): why for key, why in orjson.loads(data).items()}
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """Called with the summed counts and all files before the manifest is written, and when a later run finds it.
@@ -123,7 +126,7 @@ class Stage(ABC):
         return "stages"
 
     @cached_property
-    def folder(self) -> Path:
+    def folder(self) -> Location:
         """`ROOT/stages/<name>-<first 16 digits of the fingerprint>`."""
         return self.root / self.group / f"{self.name}-{self.fingerprint[:16]}"
 
@@ -134,6 +137,7 @@ class Stage(ABC):
             RunError: the folder holds a stage of another fingerprint, or one of its files was changed.
         """
         found = Manifest.find(self.folder)
+        _remember(self.folder, found)
         if found is None:
             return None
         if found.fingerprint != self.fingerprint:
@@ -156,14 +160,23 @@ class Stage(ABC):
         Raises:
             RunError: the stage is not complete.
         """
-        path = self.folder / manifests.NAME
+        if isinstance(self.folder, RemotePath):
+            return _in_store.get(self.folder) or self._finished_in_store()
         try:
-            status = path.stat()
+            status = (self.folder / manifests.NAME).stat()
         except FileNotFoundError:
-            raise RunError(
-                "the stage is not complete", where=str(self.folder), fix="run the same command again"
-            ) from None
+            raise self._incomplete() from None
         return _read_once(self.folder, status.st_ino, status.st_mtime_ns, status.st_size)
+
+    def _finished_in_store(self) -> Manifest:
+        found = Manifest.find(self.folder)
+        if found is None:
+            raise self._incomplete()
+        _remember(self.folder, found)
+        return found
+
+    def _incomplete(self) -> RunError:
+        return RunError("the stage is not complete", where=str(self.folder), fix="run the same command again")
 
     def write_marker(self, task: int, result: TaskResult) -> None:
         """Notes on disk that a task is done, with its files and counts."""
@@ -172,19 +185,29 @@ class Stage(ABC):
 
     def read_marker(self, task: int) -> TaskResult | None:
         """The result of a task that an earlier run finished, None if there is none or a file of it is not whole."""
-        path = self._marker(task)
-        if not path.exists():
-            return None
+        data = storage.read_if_there(self._marker(task))
+        return None if data is None else self._parse_marker(data)
+
+    def read_markers(self, tasks: int) -> dict[int, TaskResult]:
+        """The results of the tasks that an earlier run finished: by one listing, and a read of those that are there."""
+        there = set(storage.names(self.folder / MARKERS))
+        done = [task for task in range(tasks) if self._marker(task).name in there]
+        data = storage.read_all([self._marker(task) for task in done])
+        results = {task: self._parse_marker(one) for task, one in zip(done, data, strict=True)}
+        return {task: result for task, result in results.items() if result is not None}
+
+    def _parse_marker(self, data: bytes) -> TaskResult | None:
+        """None where the marker is damaged or a file of it is not whole; in a store files are."""
         try:
-            data = orjson.loads(path.read_bytes())
-            files = tuple(OutputFile(**entry) for entry in data["files"])
+            content = orjson.loads(data)
+            files = tuple(OutputFile(**entry) for entry in content["files"])
         except (orjson.JSONDecodeError, KeyError, TypeError):
             return None  # damaged: the task runs again
-        whole = all(
-            (self.folder / entry.path).exists() and (self.folder / entry.path).stat().st_size == entry.bytes
-            for entry in files
+        folder = self.folder
+        whole = isinstance(folder, RemotePath) or all(
+            (folder / entry.path).exists() and (folder / entry.path).stat().st_size == entry.bytes for entry in files
         )
-        return TaskResult(files, data["counts"]) if whole else None
+        return TaskResult(files, content["counts"]) if whole else None
 
     def complete(self, results: Sequence[TaskResult]) -> Manifest:
         """Sums the counts, checks them, and writes the manifest, last; the markers are then redundant."""
@@ -203,6 +226,7 @@ class Stage(ABC):
             counts=counts,
         )
         found.write(self.folder)
+        _remember(self.folder, found)
         self.remove_markers()
         return found
 
@@ -210,8 +234,33 @@ class Stage(ABC):
         """Removes what the manifest has made redundant."""
         storage.remove_tree(self.folder / MARKERS)
 
-    def _marker(self, task: int) -> Path:
+    def _marker(self, task: int) -> Location:
         return self.folder / MARKERS / f"{task:05d}.json"
+
+
+@dataclass(frozen=True)
+class LocalStage(Stage):
+    """A stage whose output stays on this machine, as what is mapped into memory does."""
+
+    root: Path
+
+    @cached_property
+    def folder(self) -> Path:
+        """As every stage's."""
+        return self.root / self.group / f"{self.name}-{self.fingerprint[:16]}"
+
+
+_in_store: dict[RemotePath, Manifest] = {}
+
+
+def _remember(folder: Location, found: Manifest | None) -> None:
+    """Keeps the manifest of a folder in a store, which shows no stamps: what was last seen or written counts."""
+    if not isinstance(folder, RemotePath):
+        return
+    if found is None:
+        _in_store.pop(folder, None)
+    else:
+        _in_store[folder] = found
 
 
 @lru_cache(maxsize=16)
@@ -222,7 +271,7 @@ def _read_once(folder: Path, inode: int, modified: int, size: int) -> Manifest:
 
 def remove_scratch(stages: Iterable[Stage]) -> None:
     """Removes the scratch stages among the ancestors of stages that are complete."""
-    seen: dict[Path, Stage] = {}
+    seen: dict[Location, Stage] = {}
     waiting = list(stages)
     while waiting:
         stage = waiting.pop()

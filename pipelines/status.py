@@ -1,22 +1,22 @@
 """What has become of an output: read from its files alone, so that it answers while a run works and when it is dead.
 
 The events tell what was begun and how fast it went, markers and manifests what is done, the lock whether anybody is at
-work. Costs one pass over `events.jsonl` and a listing of each stage that is not complete.
+work. Costs one pass over the events and a listing of each stage that is not complete.
 """
 
-import fcntl
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import orjson
 
+from .. import locks, storage
 from ..errors import ConfigError
 from ..manifest import NAME, Manifest
 from ..progress import duration
-from ..storage import LOCK
+from ..remote import RemotePath
+from ..storage import Location
 from ..tables import Table, columns
 from .output import EVENTS, FOLDERS
 from .stage import MARKERS
@@ -57,7 +57,7 @@ class StageStatus:
             case "document_poisoned":
                 self.poisoned += 1
 
-    def settle(self, folder: Path | None) -> None:
+    def settle(self, folder: Location | None) -> None:
         """Compares with what lies in the stage's folder; None where it was removed, as scratch is in the end."""
         self.documents = sum(counts["documents"] for counts in self._ended.values())
         self.kept = sum(counts["kept"] for counts in self._ended.values())
@@ -70,21 +70,28 @@ class StageStatus:
                 int(found.counts.get(name, 0)) for name in ("documents", "kept", "quarantined")
             )
         self.complete = found is not None or folder is None
-        markers = [] if folder is None else list((folder / MARKERS).glob("[0-9]*.json"))
-        self.done = self.tasks if self.complete else len(markers)
+        self.done = self.tasks
+        if folder is None or self.complete:
+            return
+        marked = sum(name[:1].isdigit() and name.endswith(".json") for name in storage.names(folder / MARKERS))
+        if marked == 0 and len(self._ended) >= self.tasks and isinstance(folder, RemotePath):
+            self.complete = True  # removed: there are stores that go on to list a folder whose last object is gone
+        else:
+            self.done = marked
 
 
-def status(output: str | Path) -> Table:
+def status(output: str | Location) -> Table:
     """The stages of an output and whether a run works on it.
 
     Raises:
         ConfigError: no run was ever begun there.
     """
-    root = Path(output)
-    if not (root / LOCK).exists():
+    root = storage.location(output)
+    held = locks.held(root)
+    if held is None:
         raise ConfigError("no run of curate or build was begun here", where=str(root), fix="name the recipe's output")
     stages, last = _read(root)
-    state = "running" if _held(root / LOCK) else "complete" if (root / NAME).exists() else "stopped"
+    state = "running" if held else "complete" if storage.exists(root / NAME) else "stopped"
     rows = [["stage", "tasks", "documents", "documents/s", "kept", "retries", "quarantined", "state"]]
     rows += [_row(stage, state) for stage in stages]
     fix = {
@@ -113,18 +120,19 @@ def _row(stage: StageStatus, state: str) -> list[str]:
     ]
 
 
-def _read(root: Path) -> tuple[list[StageStatus], float | None]:
+def _read(root: Location) -> tuple[list[StageStatus], float | None]:
     """The stages in the order in which they were first begun, and the time of the last event."""
     stages: dict[str, StageStatus] = {}
     last = None
-    for event in _events(root / EVENTS):
+    for event in _events(root):
         last = float(event["time"])
         if "folder" in event:
             stages.setdefault(event["folder"], StageStatus(event["stage"], event["folder"])).note(event)
     ended = {stage.folder for stage in stages.values() if stage.tasks and len(stage._ended) >= stage.tasks}
+    folders = {name: root / group / name for group in FOLDERS for name in storage.names(root / group)} if stages else {}
     found = []
     for name, stage in stages.items():
-        folder = next((root / group / name for group in FOLDERS if (root / group / name).is_dir()), None)
+        folder = folders.get(name)
         if folder is None and name not in ended:
             continue  # removed by hand, or with another result
         stage.settle(folder)
@@ -132,20 +140,15 @@ def _read(root: Path) -> tuple[list[StageStatus], float | None]:
     return found, last
 
 
-def _events(path: Path) -> Iterator[dict[str, Any]]:
-    if not path.exists():
+def _events(root: Location) -> Iterator[dict[str, Any]]:
+    if isinstance(root, RemotePath):
+        from .. import remote_events
+
+        yield from remote_events.read(root)
         return
-    with open(path, "rb") as stream:
+    if not (root / EVENTS).exists():
+        return
+    with open(root / EVENTS, "rb") as stream:
         for line in stream:
             if line.endswith(b"\n"):  # the last one may be on its way
                 yield orjson.loads(line)
-
-
-def _held(lock: Path) -> bool:
-    """Whether a run holds the lock; asked for a moment, which a run that begins just then waits for."""
-    with open(lock, "rb") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False

@@ -24,7 +24,7 @@ from ..mixtures.tokens import Tokens
 from . import exchange, footprints
 from .curated import Selection
 from .held_out_stages import HeldOut
-from .stage import Stage, TaskResult
+from .stage import LocalStage, Stage, TaskResult
 from .tokenizer_stage import BuildTokenizer
 
 PARTITION_BYTES = 1 << 27  # text; a byte is at most one token, so a part stays under its 2^28 tokens
@@ -47,7 +47,7 @@ ENCODED = pa.schema(
 
 
 @dataclass(frozen=True)
-class Tokenize(Stage):
+class Tokenize(LocalStage):
     """The tokens of one source's documents, one task a part, grouped by hash range."""
 
     scratch: ClassVar[bool] = True
@@ -156,7 +156,7 @@ class Tokenize(Stage):
 
 
 @dataclass(frozen=True)
-class WriteShards(Stage):
+class WriteShards(LocalStage):
     """The shards of one source, one task a hash range: `part-NNNNN.*` and `held_out-NNNNN.*`."""
 
     encoded: Tokenize

@@ -18,14 +18,14 @@ from ..mixtures.tokenizers import Tokenizer, train
 from . import footprints
 from .curated import Selection
 from .held_out_stages import HeldOut
-from .stage import Stage, TaskResult
+from .stage import LocalStage, Stage, TaskResult
 
 FILE = "tokenizer.json"
 DEFAULT_END = "<|end|>"  # of tokenizers that we train
 
 
 @dataclass(frozen=True)
-class BuildTokenizer(Stage):
+class BuildTokenizer(LocalStage):
     """One task that leaves `tokenizer.json`."""
 
     spec: TokenizerSpec

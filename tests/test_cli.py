@@ -11,7 +11,7 @@ import pytest
 import torch
 from midtrain import __version__
 
-VERBS = ("curate", "build", "status", "train", "eval", "generate", "demo")
+VERBS = ("curate", "plan", "build", "status", "train", "eval", "generate", "demo")
 RUN = """\
 name: tiny
 output: {root}/run
@@ -56,6 +56,7 @@ def test_help_lists_every_verb(midtrain: Any) -> None:
 
 OPTIONS = {
     "curate": ("RECIPE.yaml", "--set", "--workers", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
+    "plan": ("RECIPE.yaml", "--set", "--workers", "--memory", "--json"),
     "build": ("MIXTURE.yaml", "--set", "--workers", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
     "status": ("OUT", "--json"),
     "train": ("RUN.yaml", "--set", "--resume", "--dry-run", "--json", "--overwrite"),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import config, storage
+from .. import config, locks, storage
 from ..config import Loaded
 from ..errors import ConfigError
 from ..yaml_document import KeyPath, dotted
@@ -37,9 +37,9 @@ def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite
     folder = Path(resolved.output)
     if folder.exists() and not folder.is_dir():
         raise run.error(("output",), "is a file", fix="name another folder")
-    occupied = folder.is_dir() and any(entry.name != storage.LOCK for entry in folder.iterdir())
+    occupied = folder.is_dir() and any(entry.name != locks.LOCK for entry in folder.iterdir())
     if occupied:
-        with storage.locked(folder):
+        with locks.locked(folder):
             pass  # before anything of a run that is still going on is swept or removed
     if occupied and resume:
         storage.sweep_temporary(folder)

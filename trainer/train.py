@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from .. import storage
+from .. import locks
 from ..config import Loaded
 from ..errors import ConfigError
 from ..mixtures.built import Built
@@ -100,7 +100,7 @@ def train(
         torch.set_num_threads(prepared.run.threads)
     step = source.contents.position.step if source else 0
     wants_tensorboard = "tensorboard" in prepared.run.metrics
-    with storage.locked(folder), Stopper() as stopper, Metrics(folder, wants_tensorboard, step) as metrics:
+    with locks.locked(folder), Stopper() as stopper, Metrics(folder, wants_tensorboard, step) as metrics:
         session = _session(prepared, source, mixture, folder, metrics, stopper, report, measure, device)
         if source is not None:
             session.restore(source)

@@ -18,16 +18,22 @@ from ...filters.document import SCHEMA
 
 BATCH_BYTES = 4 << 20  # text in a batch: large enough for kernels, small enough for a worker's cache
 BATCH_ROWS = 8192
+LARGEST = 1 << 30  # bytes of one text: Parquet's pages and 32-bit offsets end at twice as much
+READ, POISONED = "read", "process"  # the step that a record was set aside in
 
 
 @dataclass(frozen=True)
 class Record:
-    """One record of a container: its position in the file (part of the id), its size, its value or what is wrong."""
+    """One record of a container: its position in the file (part of the id), its size, its value or what is wrong.
+
+    `step` is what is wrong with it: it cannot be read, or it kills its process.
+    """
 
     position: int
     size: int
     value: dict[str, Any] | None
     error: str = ""
+    step: str = READ
 
 
 @dataclass(frozen=True)
@@ -78,13 +84,18 @@ class Builder:
     bytes: int = 0
 
     def add(self, identity: str, row: Row, size: int) -> None:
-        """Adds a document; `identity` is its id where the input names none."""
+        """Adds a document; `identity` is its id where the input names none.
+
+        Raises:
+            Unreadable: a text is larger than a file of ours can hold.
+        """
+        _check_size(row)
         self.rows.append((row.id or identity, row))
         self.bytes += size
 
-    def set_aside(self, identity: str, error: str, place: str) -> None:
-        """Quarantines a record that cannot be read."""
-        self.quarantined.append(Quarantined(identity, self.source, "read", error, place))
+    def set_aside(self, identity: str, error: str, place: str, step: str = READ) -> None:
+        """Quarantines a record that cannot be read, or that kills its process."""
+        self.quarantined.append(Quarantined(identity, self.source, step, error, place))
 
     def full(self) -> bool:
         """Whether the batch has its size."""
@@ -108,6 +119,18 @@ class Builder:
 def derived_id(source: str, relative: str, position: int) -> str:
     """xxh3-128 of source name, path below the source's root, and position, in hexadecimal."""
     return xxhash.xxh3_128_hexdigest(f"{source}\0{relative}\0{position}".encode())
+
+
+def poisonous(verdict: str, position: int, size: int) -> Iterator[Record]:
+    """The record as it is set aside without being read; nothing where it is passed by without a word."""
+    if verdict:
+        yield Record(position, size, None, verdict, POISONED)
+
+
+def _check_size(row: Row) -> None:
+    for name, text in (("text", row.text), ("metadata", row.metadata), ("answer", row.answer)):
+        if text is not None and len(text) > LARGEST // 4 and len(text.encode()) > LARGEST:
+            raise Unreadable(f"the {name} is larger than {LARGEST:,} bytes")
 
 
 def flush(builder: Builder) -> Iterator[Chunk]:

@@ -6,37 +6,34 @@ A file that is not UTF-8 is one error with the byte it starts at; by lines, only
 from collections.abc import Iterator
 from typing import Literal
 
-from ... import storage
-from ...errors import RunError
 from ..inputs import Split
-from .jsonl import lines, without_mark
-from .records import Record
+from .records import Record, poisonous
+from .selection import Selection
+from .streams import blank, blocks, lines, without_mark
+
+WHOLE = 16 << 20  # bytes read at a time
 
 
-def records(split: Split, document: Literal["file", "line"]) -> Iterator[Record]:
+def records(split: Split, document: Literal["file", "line"], selection: Selection | None = None) -> Iterator[Record]:
     """The documents of the split; positions are byte offsets in the decompressed stream.
 
     Raises:
         RunError: the compressed stream is damaged or cut short.
     """
     if document == "file":
-        yield _record(0, _whole(split))
+        verdict = selection.next() if selection is not None else None
+        if verdict is None:
+            yield _record(0, b"".join(blocks(split.path, WHOLE)))
+        else:
+            yield from poisonous(verdict, 0, 0)
         return
     for offset, line in lines(split):
-        if without_mark(offset, line).strip():
-            yield _record(offset, line.rstrip(b"\r\n"))
-
-
-def _whole(split: Split) -> bytes:
-    try:
-        with storage.open_stream(split.path) as stream:
-            return stream.read()
-    except storage.decompression_errors() as error:
-        raise RunError(
-            f"the stream is damaged or cut short: {error}",
-            where=split.path,
-            fix="replace the file or take it out of the source",
-        ) from None
+        if blank(without_mark(offset, line)):
+            continue
+        if selection is not None and (verdict := selection.next()) is not None:
+            yield from poisonous(verdict, offset, len(line))
+            continue
+        yield _record(offset, line.rstrip(b"\r\n"))
 
 
 def _record(offset: int, content: bytes) -> Record:

@@ -221,7 +221,9 @@ MUTATIONS = [
     Mutation("train", "theta: 1e4", "theta: &x 1e4\n    steps: *x", ("phases.0.steps: aliases",), "steps: *x"),
     Mutation("train", "seed: 1", "seed: 99999999999999999999", ("seed: the number is too large for 64 bits",)),
     # An output that would not be where it says.
-    Mutation("curate", "output: out/web", "output: s3://bucket/web", ("output: an output is a folder",)),
+    Mutation(
+        "curate", "output: out/web", "output: ftp://host/web", ("output: an output cannot be made there", "s3://")
+    ),
 ]
 
 

@@ -67,7 +67,7 @@ def test_elsewhere_than_on_a_terminal_there_is_a_line_each_30_seconds_and_one_at
         stage = shown.begin("read", tasks=100, reused=10)
         for _ in range(89):
             clock.now += 1
-            shown.advance(stage, documents=100, kept=50, bytes_read=1_000_000)
+            shown.advance(stage, {"documents": 100, "kept": 50, "bytes": 1_000_000})
         shown.say("a message")
         shown.end(stage)
     said = capsys.readouterr().err.splitlines()
@@ -84,8 +84,8 @@ def test_the_time_left_is_told_by_the_tasks_of_this_run_alone(clock):
     stage = shown.begin("read", tasks=20, reused=10)
     assert stage.remaining() is None
     clock.now += 6
-    shown.advance(stage)
-    shown.advance(stage)
+    shown.advance(stage, {})
+    shown.advance(stage, {})
     assert stage.remaining() == pytest.approx(3 * 8, rel=0.1)
     shown.end(stage)
     clock.now += 100
@@ -98,8 +98,8 @@ def test_a_quiet_one_counts_and_says_nothing(clock, capsys):
     with quiet.running():
         stage = quiet.begin("read", tasks=2)
         clock.now += 100
-        quiet.advance(stage, documents=5, kept=3, bytes_read=7)
-        quiet.advance(stage, documents=1)
+        quiet.advance(stage, {"documents": 5, "kept": 3, "bytes": 7})
+        quiet.advance(stage, {"documents": 1})
         quiet.say("nothing")
         quiet.end(stage)
     assert (stage.done, stage.documents, stage.kept, stage.bytes) == (2, 6, 3, 7)
@@ -122,7 +122,7 @@ def test_a_terminal_gets_one_live_table_with_a_row_a_stage(monkeypatch):
         for name in ("read-one", "dedup-two"):
             stage = shown.begin(name, tasks=1)
             shown.say(f"[bold]{name} said[/bold]")
-            shown.advance(stage, documents=3)
+            shown.advance(stage, {"documents": 3})
             shown.end(stage)
     written = terminal.getvalue()
     last = written[written.rindex("read-one") :]

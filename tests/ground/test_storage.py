@@ -1,5 +1,6 @@
 """Files: listing, streams of every compression whole and damaged, writes that appear whole or not at all."""
 
+import glob
 import gzip
 import os
 import signal
@@ -14,7 +15,7 @@ import xxhash
 import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
-from midtrain import storage
+from midtrain import listing, storage
 from midtrain.errors import ConfigError, RunError
 
 CONTENT = b"".join(b"line %d of a stream that does not fit into one block\n" % i for i in range(20_000))
@@ -116,45 +117,88 @@ class TestListing:
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(name)
         (tmp_path / "a" / "folder.txt").mkdir()
-        listed = storage.list_files(f"{tmp_path}/**/*.txt")
+        listed = listing.list_files(f"{tmp_path}/**/*.txt")
         assert [entry.relative for entry in listed] == ["a/1.txt", "a/x/1.txt", "b/10.txt", "b/2.txt"]
         assert [entry.path for entry in listed] == [f"{tmp_path}/{entry.relative}" for entry in listed]
         assert [entry.size for entry in listed] == [7, 9, 8, 7]
-        assert [entry.relative for entry in storage.list_files(f"{tmp_path}/b/*.txt")] == ["10.txt", "2.txt"]
+        assert [entry.relative for entry in listing.list_files(f"{tmp_path}/b/*.txt")] == ["10.txt", "2.txt"]
 
     def test_one_file_is_named_by_its_path(self, tmp_path):
         (tmp_path / "one[1].txt").write_text("x")
         (tmp_path / "two.txt").write_text("xy")
-        assert [entry.relative for entry in storage.list_files(f"{tmp_path}/two.txt")] == ["two.txt"]
-        assert [entry.size for entry in storage.list_files(f"{tmp_path}/one[1].txt")] == [1]
+        assert [entry.relative for entry in listing.list_files(f"{tmp_path}/two.txt")] == ["two.txt"]
+        assert [entry.size for entry in listing.list_files(f"{tmp_path}/one[1].txt")] == [1]
 
     def test_relative_patterns_keep_the_folders(self, tmp_path, monkeypatch):
         for name in ("a/1.txt", "b/1.txt"):
             (tmp_path / name).parent.mkdir()
             (tmp_path / name).write_text(name)
         monkeypatch.chdir(tmp_path)
-        assert [entry.relative for entry in storage.list_files("**/*.txt")] == ["a/1.txt", "b/1.txt"]
-        assert [entry.relative for entry in storage.list_files("./*/*.txt")] == ["a/1.txt", "b/1.txt"]
-        assert [entry.relative for entry in storage.list_files("a/1.txt")] == ["1.txt"]
+        assert [entry.relative for entry in listing.list_files("**/*.txt")] == ["a/1.txt", "b/1.txt"]
+        assert [entry.relative for entry in listing.list_files("./*/*.txt")] == ["a/1.txt", "b/1.txt"]
+        assert [entry.relative for entry in listing.list_files("a/1.txt")] == ["1.txt"]
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            "*.txt",
+            "**/*.txt",
+            "a/**",
+            "**",
+            "a/*/*.txt",
+            "*/*",
+            "./**/[12].txt",
+            "a/.hidden*",
+            "?/x/*",
+            "a//*.txt",
+            "{}/a/*.txt",
+            "{}/**/*",
+            "{}/*/x/?.txt",
+            "{}/l/*.txt",
+            "nothing/*/*.txt",
+        ],
+    )
+    def test_a_pattern_names_the_files_that_glob_names(self, tmp_path, monkeypatch, pattern: str):
+        for name in (
+            "0.txt",
+            "a/1.txt",
+            "a/x/1.txt",
+            "a/x/2.txt",
+            "a/.hidden.txt",
+            "b/x/3.txt",
+            "b/.h/4.txt",
+            "a.txt/5",
+        ):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_text(name)
+        (tmp_path / "l").symlink_to(tmp_path / "a")
+        (tmp_path / "b" / "link.txt").symlink_to(tmp_path / "0.txt")
+        monkeypatch.chdir(tmp_path)
+        pattern = pattern.format(tmp_path)
+        found = {path for path in glob.glob(pattern, recursive=True) if Path(path).is_file()}
+        listed = listing.list_files(pattern)
+        assert [entry.path for entry in listed] == sorted(found)
+        assert [entry.real for entry in listed] == [str(Path(entry.path).resolve()) for entry in listed]
+        assert [entry.size for entry in listed] == [Path(entry.path).stat().st_size for entry in listed]
 
     def test_nothing_is_an_empty_list_and_a_folder_is_no_file(self, tmp_path):
-        assert storage.list_files(f"{tmp_path}/none.txt") == []
-        assert storage.list_files(f"{tmp_path}/*.txt") == []
-        assert storage.list_files(str(tmp_path)) == []
+        assert listing.list_files(f"{tmp_path}/none.txt") == []
+        assert listing.list_files(f"{tmp_path}/*.txt") == []
+        assert listing.list_files(str(tmp_path)) == []
 
     def test_a_link_that_leads_nowhere_is_not_left_out_quietly(self, tmp_path):
         (tmp_path / "a.txt").write_text("x")
         (tmp_path / "b.txt").symlink_to(tmp_path / "gone.txt")
         with pytest.raises(ConfigError, match="leads nowhere") as wrong:
-            storage.list_files(f"{tmp_path}/*.txt")
+            listing.list_files(f"{tmp_path}/*.txt")
         assert wrong.value.where.endswith("b.txt")
 
     def test_the_stamp_changes_with_the_file(self, tmp_path):
         file = tmp_path / "a.txt"
         file.write_text("x")
-        before = storage.list_files(str(file))[0].stamp
+        before = listing.list_files(str(file))[0].stamp
         os.utime(file, ns=(1, 1))
-        assert storage.list_files(str(file))[0].stamp != before
+        assert listing.list_files(str(file))[0].stamp != before
 
 
 class TestReading:
@@ -170,14 +214,6 @@ class TestReading:
             read(f"{tmp_path}/none")
         with pytest.raises(RunError, match="cannot be opened"):
             read(str(tmp_path))
-
-    def test_bytes_are_skipped_up_to_the_end(self, tmp_path):
-        (tmp_path / "a.zst").write_bytes(zst(CONTENT))
-        with storage.open_stream(str(tmp_path / "a.zst")) as stream:
-            assert storage.skip(stream, 1000) == 1000
-            assert stream.read(5) == CONTENT[1000:1005]
-            assert storage.skip(stream, len(CONTENT)) == len(CONTENT) - 1005
-            assert stream.read(1) == b""
 
 
 WRITER = """
@@ -283,13 +319,13 @@ class TestRemote:
         for name, content in (("a/1.zst", zst(CONTENT)), ("b/1.zst", zst(b"x")), ("b/2.gz", gz(CONTENT))):
             with storage.atomic_write(f"{root}/{name}") as stream:
                 stream.write(content)
-        listed = storage.list_files(f"{root}/**/*.zst")
+        listed = listing.list_files(f"{root}/**/*.zst")
         assert [entry.relative for entry in listed] == ["a/1.zst", "b/1.zst"]
         assert [entry.size for entry in listed] == [len(zst(CONTENT)), len(zst(b"x"))]
         assert all(entry.stamp for entry in listed)
         assert read(listed[0].path) == CONTENT
         assert read(f"{root}/b/2.gz") == CONTENT
-        assert [entry.relative for entry in storage.list_files(f"{root}/b/2.gz")] == ["2.gz"]
+        assert [entry.relative for entry in listing.list_files(f"{root}/b/2.gz")] == ["2.gz"]
         assert storage.hash_file(f"{root}/b/1.zst") == xxhash.xxh3_128_hexdigest(zst(b"x"))
 
     def test_a_write_that_failed_leaves_nothing(self, root: str):
@@ -298,7 +334,7 @@ class TestRemote:
         assert not storage.exists(f"{root}/a.bin")
 
     def test_what_is_not_there(self, root: str):
-        assert storage.list_files(f"{root}/none") == []
+        assert listing.list_files(f"{root}/none") == []
         assert not storage.exists(f"{root}/none")
         storage.remove_tree(f"{root}/none")
         with pytest.raises(RunError, match="cannot be opened"):
@@ -306,4 +342,4 @@ class TestRemote:
 
     def test_an_address_without_a_reader(self):
         with pytest.raises(ConfigError, match="no reader for this address"):
-            storage.list_files("nothing://bucket/*.txt")
+            listing.list_files("nothing://bucket/*.txt")

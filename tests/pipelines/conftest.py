@@ -1,6 +1,7 @@
 """Toy stages, corpora that are ready, and deaths at any moment."""
 
 import contextlib
+import gzip
 import importlib
 import os
 import time
@@ -10,6 +11,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 import pytest
+import zstandard
 from midtrain import storage
 
 
@@ -68,6 +70,21 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], int]]:
         return lambda: writes
 
     return die
+
+
+def compress(content: bytes, ending: str) -> bytes:
+    """The content as a file with that ending holds it; streams of two members where there is enough of it."""
+    half = len(content) // 2
+    if ending.endswith(".gz"):
+        return gzip.compress(content[:half], 1) + gzip.compress(content[half:], 1)
+    if ending.endswith(".zst"):
+        return b"".join(zstandard.ZstdCompressor(level=1).compress(part) for part in (content[:half], content[half:]))
+    return content
+
+
+@pytest.fixture(scope="session", name="compress")
+def _compress() -> Callable[[bytes, str], bytes]:
+    return compress
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ import sys
 
 import orjson
 from midtrain.mixtures import schema
-from midtrain.pipelines import budget, build, curate, executor, inputs, recipe
+from midtrain.pipelines import budget, build, curate, inputs, recipe
 from midtrain.pipelines.estimates import in_order
+from midtrain.pipelines.processes import local, start_fork_server
 from midtrain.progress import Progress
 
 
@@ -33,13 +34,13 @@ def stages():
     loaded = recipe.load(sys.argv[1])
     if len(sys.argv) == 3:
         return in_order(curate.plan(loaded)[-1])
-    curate.curate(loaded, 0, Progress(shown=False))
+    curate.curate(loaded, local(0), Progress(shown=False))
     found = build.stages_of(schema.load(sys.argv[3], ()))
     return [stage for shards in found.shards for stage in in_order(shards)]
 
 
 def main():
-    executor.start_fork_server()
+    start_fork_server()
     context = multiprocessing.get_context("forkserver")
     found = []
     inputs.MIN_SPLIT = int(sys.argv[2])

@@ -11,6 +11,7 @@ from midtrain.mixtures import schema
 from midtrain.mixtures.built import Built
 from midtrain.pipelines import build as builds
 from midtrain.pipelines import inputs, parts, tokenize_stages
+from midtrain.pipelines.executor import InProcess
 from midtrain.progress import Progress
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
@@ -212,7 +213,7 @@ def test_another_seed_tokenizes_nothing_again_where_nothing_is_held_out(shop):
 def test_a_mixture_that_lies_in_its_output_is_not_replaced_by_its_record(shop):
     mixture = shop.yaml("mixture.yaml", {**shop.mixture(), "output": str(shop.root)})
     before = mixture.read_bytes()
-    builds.build(schema.load(mixture), 0, Progress(shown=False))
+    builds.build(schema.load(mixture), InProcess(), Progress(shown=False))
     assert mixture.read_bytes() == before
     assert Built.open(shop.root).phases
 

@@ -15,7 +15,7 @@ from midtrain.filters.gopher_quality import GopherQuality
 from midtrain.filters.language import Language
 from midtrain.filters.rules import Decision, Filter
 from midtrain.manifest import Manifest
-from midtrain.pipelines import documents
+from midtrain.pipelines import judging
 from midtrain.pipelines.documents import quarantine_limit
 
 
@@ -44,7 +44,7 @@ class Breaks(Filter):
 
 @given(st.lists(st.sampled_from(["fine", "also fine", "bad!", "gone?"]), min_size=1, max_size=40))
 def test_documents_that_raise_stand_alone_and_the_others_are_decided(texts):
-    outcomes = [(texts_of(part), outcome) for part, outcome in documents._attempt(Breaks(), batch_of(texts))]
+    outcomes = [(texts_of(part), outcome) for part, outcome in judging.attempt(Breaks(), batch_of(texts))]
     assert [text for part, _ in outcomes for text in part] == texts
     for part, outcome in outcomes:
         if isinstance(outcome, Exception):
@@ -58,7 +58,7 @@ def test_documents_that_raise_stand_alone_and_the_others_are_decided(texts):
 @pytest.mark.parametrize(("error", "kind"), [("run", RunError), ("stop", KeyboardInterrupt)])
 def test_what_is_no_fault_of_a_document_stops_the_run(error, kind):
     with pytest.raises(kind):
-        list(documents._attempt(Breaks(error=error), batch_of(["fine", "bad!"])))
+        list(judging.attempt(Breaks(error=error), batch_of(["fine", "bad!"])))
 
 
 @pytest.mark.parametrize(
@@ -217,7 +217,7 @@ def test_scores_stay_with_the_documents_and_are_null_where_the_step_did_not_run(
 @given(st.permutations(range(12)), st.integers(1, 12))
 def test_documents_keep_their_order_through_halves(order, size):
     texts = [f"{number}{'!' if number % 5 == 0 else '?' if number % 3 == 0 else ''}" for number in order[:size]]
-    seen = [text for part, _ in documents._attempt(Breaks(), batch_of(texts)) for text in texts_of(part)]
+    seen = [text for part, _ in judging.attempt(Breaks(), batch_of(texts)) for text in texts_of(part)]
     assert seen == texts
 
 

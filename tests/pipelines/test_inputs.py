@@ -1,10 +1,9 @@
-"""Inputs: found, hashed once, and cut into tasks by nothing but what they are."""
+"""Inputs: found, hashed once, and known again by nothing but what they are."""
 
 import gzip
 import os
 import shutil
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,10 +12,8 @@ import pytest
 from midtrain import config, storage
 from midtrain.errors import ConfigError, RunError
 from midtrain.pipelines import inputs
-from midtrain.pipelines.inputs import InputFile, Split, describe, find_inputs, split_inputs
+from midtrain.pipelines.inputs import Files, SourceFiles, find_inputs
 from midtrain.pipelines.recipe import RecipeSpec, SourceSpec
-
-SIZE = inputs.MIN_SPLIT
 
 
 def spec(*sources: dict[str, object]) -> config.Loaded[RecipeSpec]:
@@ -40,8 +37,8 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def find(corpus: Path) -> Callable[..., list[InputFile]]:
-    def find(pattern: str = "data/*/*.jsonl") -> list[InputFile]:
+def find(corpus: Path) -> Callable[..., Files]:
+    def find(pattern: str = "data/*/*.jsonl") -> Files:
         return find_inputs(spec({"name": "web", "path": f"{corpus}/{pattern}"}), corpus / "out" / "inputs.json")
 
     return find
@@ -87,17 +84,15 @@ class TestFinding:
 
     def test_a_moved_source_is_recognised(self, corpus: Path, find):
         first = find()
-        tasks = split_inputs(spec({"name": "web", "path": "x.jsonl"}).value, first)
         shutil.move(corpus / "data", corpus / "elsewhere")
         moved = find("elsewhere/*/*.jsonl")
-        moved_tasks = split_inputs(spec({"name": "web", "path": "x.jsonl"}).value, moved)
-        assert describe(moved, moved_tasks) == describe(first, tasks)
-        assert str(corpus) not in str(describe(first, tasks))
+        assert moved.describe() == first.describe()
+        assert str(corpus) not in str(first.describe())
 
     def test_a_file_renamed_within_its_source_is_another_input(self, corpus: Path, find):
         first = find()
         (corpus / "data/a/1.jsonl").rename(corpus / "data/a/0.jsonl")
-        assert describe(find(), []) != describe(first, [])
+        assert find().describe() != first.describe()
 
     def test_empty_files_are_left_out_and_an_empty_source_is_an_error(self, corpus: Path, find):
         (corpus / "data/a/0.jsonl").write_bytes(b"")
@@ -134,7 +129,9 @@ class TestFinding:
             ("a", "b/1.jsonl"),
         ]
 
-    @pytest.mark.parametrize("content", [b"not json", b"[]", b'{"x": 1}', b'{"x": {"hash": 5}}'])
+    @pytest.mark.parametrize(
+        "content", [b"not json", b"[]", b'{"x": 1}', b'{"x": {"y": 5}}', b'{"x": {"y": [1, "z", 5]}}']
+    )
     def test_a_broken_cache_is_an_error_that_names_it(self, corpus: Path, find, content: bytes):
         find()
         (corpus / "out/inputs.json").write_bytes(content)
@@ -159,86 +156,25 @@ class TestFinding:
         assert [len(file.row_groups) for file in find_inputs(spec(parquet), cache)] == [2]
 
 
-def file(name: str, size: int, row_groups: tuple[int, ...] = ()) -> InputFile:
-    return InputFile("web", f"/data/{name}", name, size, "h", row_groups)
+class TestTaskSize:
+    def size(self, *files: tuple[str, int, tuple[int, ...]], **options: object) -> int:
+        source = SourceSpec(name="web", path="x", **options)
+        own = SourceFiles(
+            "web", "/data/", *zip(*((name, size, "h", groups) for name, size, groups in files), strict=True)
+        )
+        return inputs.task_size(RecipeSpec(name="x", output="o", sources=(source,)), Files((own,)))
 
+    def test_it_is_a_share_of_the_text_between_two_bounds(self):
+        wanted = inputs.SPLITS_WANTED
+        assert self.size(("a.jsonl", 5, ())) == inputs.MIN_SPLIT
+        assert self.size(("a.jsonl", 20_000_000 * wanted, ())) == 20_000_000
+        assert self.size(("a.jsonl", 10**12, ())) == inputs.MAX_SPLIT
 
-def cut(*files: InputFile, **options: object) -> list[list[tuple[str, int, int]]]:
-    source = SourceSpec(name="web", path="x", **options)
-    tasks = split_inputs(RecipeSpec(name="x", output="o", sources=(source,)), files)
-    return [[(split.relative, split.start, split.stop) for split in task] for task in tasks]
-
-
-class TestCutting:
-    def test_many_tiny_files_are_one_task(self):
-        files = [file(f"{i:04d}.jsonl", 2000) for i in range(1000)]
-        assert cut(*files) == [[(one.relative, 0, -1) for one in files]]
-
-    def test_small_files_are_grouped_up_to_the_size(self):
-        files = [file(f"{i}.jsonl", SIZE // 3) for i in range(7)]
-        assert [len(task) for task in cut(*files)] == [3, 3, 1]
-        assert [len(task) for task in cut(*(file(f"{i}.jsonl", SIZE // 2) for i in range(4)))] == [2, 2]
-
-    def test_one_big_file_is_many_tasks_of_equal_size(self):
-        tasks = cut(file("big.jsonl", 10 * SIZE))
-        assert len(tasks) == 10
-        assert all(len(task) == 1 for task in tasks)
-        bounds = [task[0][1:] for task in tasks]
-        assert bounds[0][0] == 0
-        assert bounds[-1][1] == -1
-        assert all(before[1] == after[0] for before, after in pairwise(bounds))
-        assert {stop - start for start, stop in bounds[:-1]} == {SIZE}
-
-    def test_a_large_input_is_cut_into_about_as_many_tasks_as_wanted(self):
-        tasks = cut(file("big.jsonl", 100 * inputs.SPLITS_WANTED * SIZE), file("small.jsonl", 5))
-        assert [task[0][0] for task in tasks[-2:]] == ["big.jsonl", "small.jsonl"]
-        assert len(tasks) == 100 * inputs.SPLITS_WANTED * SIZE // inputs.MAX_SPLIT + 1
-
-    def test_a_big_file_stands_between_its_neighbours(self):
-        tasks = cut(file("a.jsonl", 5), file("b.jsonl", 3 * SIZE), file("c.jsonl", 5), file("d.jsonl", 5))
-        assert [[split[0] for split in task] for task in tasks] == [
-            ["a.jsonl"],
-            ["b.jsonl"],
-            ["b.jsonl"],
-            ["b.jsonl"],
-            ["c.jsonl", "d.jsonl"],
-        ]
-
-    def test_compressed_files_are_cut_by_what_they_will_hold_but_not_too_often(self):
-        assert len(cut(file("a.jsonl.zst", SIZE))) == inputs.EXPANSION
-        assert len(cut(file("a.jsonl.gz", 100 * SIZE))) == inputs.MAX_COMPRESSED_SPLITS
-
-    def test_a_text_file_that_is_one_document_is_never_cut(self):
-        assert cut(file("a.txt", 10 * SIZE)) == [[("a.txt", 0, -1)]]
-        assert len(cut(file("a.txt", 10 * SIZE), document="line")) == 10
-
-    def test_parquet_is_cut_at_row_groups(self):
-        half = SIZE // 2 + 1
-        tasks = cut(file("a.parquet", SIZE, (half,) * 5))
-        assert tasks == [[("a.parquet", i, i + 1 if i < 4 else -1)] for i in range(5)]
-        assert cut(file("a.parquet", 2 * SIZE, (2 * SIZE, 5))) == [[("a.parquet", 0, 1)], [("a.parquet", 1, -1)]]
-        assert cut(file("a.parquet", 100, (10,) * 5)) == [[("a.parquet", 0, -1)]]
-        assert cut(file("a.parquet", 100)) == [[("a.parquet", 0, -1)]]
-
-    def test_generated_problems_are_cut_by_number(self):
-        source = {"name": "g", "format": "generated", "steps": [4], "count": 25_000}
-        one = spec({**source, "tasks": ["modular_chain"]}).value
-        assert split_inputs(one, []) == [(Split("g", "", "", 0, 20_000),), (Split("g", "", "", 20_000, 25_000),)]
-        two = spec({**source, "tasks": ["modular_chain", "word_problem"]}).value
-        assert [task[0].stop for task in split_inputs(two, [])] == [10_000, 20_000, 25_000]
-
-    def test_every_task_has_one_source(self):
-        loaded = spec({"name": "a", "path": "a.jsonl"}, {"name": "b", "path": "b.jsonl"})
-        files = [InputFile(name, f"/{name}.jsonl", f"{name}.jsonl", 5, "h") for name in ("a", "b")]
-        assert [[split.source for split in task] for task in split_inputs(loaded.value, files)] == [["a"], ["b"]]
-
-    def test_times_of_files_do_not_change_the_cut(self, corpus: Path, find):
-        loaded = spec({"name": "web", "path": "x.jsonl"})
-        before = describe(find(), split_inputs(loaded.value, find()))
-        for path in sorted((corpus / "data").rglob("*.jsonl"), reverse=True):
-            os.utime(path, (10, 10))
-        (corpus / "out/inputs.json").unlink()
-        assert describe(find(), split_inputs(loaded.value, find())) == before
+    @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst", "a.txt.gz"])
+    def test_compressed_files_count_by_what_they_will_hold(self, name: str):
+        size = 20_000_000 * inputs.SPLITS_WANTED
+        assert self.size((name, size, ())) == 20_000_000 * inputs.EXPANSION
+        assert self.size(("a.parquet", size, (5,))) == 20_000_000 * inputs.EXPANSION
 
 
 def test_remote_inputs_are_found_and_hashed_like_local_ones(corpus: Path, find, monkeypatch):
@@ -250,7 +186,7 @@ def test_remote_inputs_are_found_and_hashed_like_local_ones(corpus: Path, find, 
             stream.write(path.read_bytes())
     loaded = spec({"name": "web", "path": f"{root}/data/*/*.jsonl"})
     remote = find_inputs(loaded, corpus / "remote.json")
-    assert describe(remote, []) == describe(find(), [])
+    assert remote.describe() == find().describe()
     no_opening(monkeypatch)
     assert find_inputs(loaded, corpus / "remote.json") == remote
     storage.remove_tree(root)

@@ -6,11 +6,13 @@ import os
 from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from midtrain import storage
 from midtrain.errors import RunError
 from midtrain.pipelines import inputs
-from midtrain.pipelines.executor import DIED, Outcome, run_job
+from midtrain.pipelines.executor import Outcome, run_job
+from midtrain.pipelines.readers.records import derived_id
 
 HERE = Path(__file__).parent
 
@@ -45,9 +47,16 @@ def tables(root):
 
 
 def set_aside(root):
-    """The rows of all quarantines below a folder whose step is not reading, by id."""
+    """The rows of all quarantines below a folder whose step is not reading, by the id of the record at their place."""
     rows = [orjson.loads(line) for path in root.rglob("quarantine/*") for line in path.read_bytes().splitlines()]
-    return {row["id"]: row for row in rows if "JSON" not in row["error"]}
+    content = (root.parent / "data" / "a.jsonl").read_bytes()
+    found = {}
+    for row in rows:
+        if row["step"] != "read":
+            name, _, position = row["place"].partition(", byte ")
+            assert row["id"] == derived_id(row["source"], name, int(position))
+            found[orjson.loads(content[int(position) :].partition(b"\n")[0])["id"]] = row
+    return found
 
 
 @pytest.fixture
@@ -75,15 +84,33 @@ def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poison
     result = deadly.curate(recipe, workers)
     out = corpus.root / "out"
     assert tables(out) == as_if_raised(recipe)
-    (found,) = set_aside(out).values()
-    assert (found["id"], found["source"], found["step"]) == ("a17", "a", "process")
-    assert "a17" in found["place"]
+    ((identity, found),) = set_aside(out).items()
+    assert (identity, found["source"], found["step"]) == ("a17", "a", "process")
     assert "process died" in found["error"]
     assert result.stages[0][1]["sources"]["a"]["quarantined"] == 1
     assert multiprocessing.active_children() == []
     assert len(told(corpus.root, "task_lost")) >= 3
     (event,) = told(corpus.root, "document_poisoned")
     assert (event["stage"], event["why"]) == (told(corpus.root, "stage_started")[0]["stage"], found["error"])
+
+
+def test_behind_a_barrier_it_is_a_row_of_a_part(corpus, deadly, poisoned):
+    """Number 20 repeats 14: of two that would kill, one is a duplicate and gone before the step sees it."""
+    texts = corpus.texts(90)
+    alone = next(number for number in range(50, 90) if number % 7 in (2, 3) and len(texts[number].split()) > 40)
+    result = deadly.curate(poisoned(a14=deadly.KILL, a20=deadly.KILL, **{f"a{alone}": deadly.KILL}), 1, last=True)
+    out = corpus.root / "out"
+    rows = [row for path in out.rglob("quarantine/*") for row in map(orjson.loads, path.read_bytes().splitlines())]
+    found = {row["id"]: row["place"] for row in rows if row["step"] == "process"}
+    first = next(path for path in (out / "stages").iterdir() if path.name.startswith("gopher"))
+    parts = {path.name: pq.read_table(path).column("id").to_pylist() for path in first.glob("part-*.parquet")}
+    assert found.keys() == {"a14", f"a{alone}"}
+    for identity, place in found.items():
+        part, _, row = place.partition(", row ")
+        assert parts[part][int(row)] == identity
+    counts = result.stages[-1][1]
+    assert counts["quarantined"] == len(found)
+    assert counts["documents"] == counts["kept"] + counts["quarantined"] + sum(counts["dropped"].values())
 
 
 def test_a_second_run_leaves_it_aside(corpus, deadly, poisoned):
@@ -111,20 +138,28 @@ def test_documents_that_only_kill_together_are_not_blamed_alone(corpus, deadly, 
 
 def test_a_task_whose_reading_kills_is_given_up(corpus, deadly, poisoned):
     with pytest.raises(RunError, match="reading its input alone does it") as caught:
-        deadly.curate(poisoned(a80="harmless"), 1, DiesReading())
+        deadly.curate(poisoned(a80="harmless"), DiesReading())
     assert "its process died" in caught.value.what
 
 
 class DiesReading:
     """An executor in which every process that touches task 0 of a stage dies, also one that judges no document."""
 
-    apart, capacity = True, 1
+    slots = capacity = 1
+
+    def begin(self, stage):
+        pass
+
+    def cancel(self, job):
+        raise AssertionError("no copy was begun")
 
     def submit(self, job):
         self.job = job
 
     def wait(self, seconds):
-        return [Outcome(self.job, None, DIED) if self.job.task == 0 else Outcome(self.job, run_job(self.job))]
+        return [
+            Outcome(self.job, None, "its process died") if self.job.task == 0 else Outcome(self.job, run_job(self.job))
+        ]
 
     def close(self, failed):
         pass
@@ -135,7 +170,7 @@ def test_more_than_may_be_set_aside_fail_the_run(corpus, deadly, poisoned):
     corpus.yaml("recipe.yaml", {**orjson.loads(recipe.read_bytes()), "max_quarantined": 0})
     with pytest.raises(RunError, match="source a: too many documents had to be set aside") as caught:
         deadly.curate(recipe, 1)
-    assert "a3" in caught.value.seen
+    assert "a.jsonl, byte " in caught.value.seen
 
 
 def test_too_many_in_one_task_are_a_fault_of_the_code(corpus, deadly, poisoned, monkeypatch):

@@ -1,13 +1,10 @@
 """A task's splits as batches of documents: order, ids, batch sizes, and what is set aside."""
 
 import gzip
-import os
-from itertools import pairwise
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -17,6 +14,7 @@ from midtrain.filters.document import SCHEMA
 from midtrain.pipelines.inputs import Split
 from midtrain.pipelines.readers import records
 from midtrain.pipelines.readers.records import derived_id
+from midtrain.pipelines.readers.selection import Selection
 from midtrain.pipelines.reading import read
 from midtrain.pipelines.recipe import SourceSpec
 
@@ -98,32 +96,64 @@ def test_a_container_named_by_format_is_placed_by_rows_whatever_the_files_ending
     assert [aside.place for aside in chunk.quarantined] == ["data.bin, row 1"]
 
 
+def test_a_piece_of_a_file_has_the_ids_and_places_of_the_file(tmp_path):
+    whole = jsonl(tmp_path / "a.jsonl", [{"text": "x"}, {"text": 5}, {"text": "y"}])
+    (expected,) = read((split(whole),), WEB)
+    lines = whole.read_bytes().splitlines(keepends=True)
+    pieces = []
+    for number, content in enumerate((lines[0], lines[1] + lines[2])):
+        piece = tmp_path / f"piece-{number}.bin"
+        piece.write_bytes(content)
+        pieces.append(Split("web", str(piece), "a.jsonl", 0, -1, number * len(lines[0])))
+    (found,) = read(tuple(pieces), WEB)
+    assert found == expected
+
+
+def test_records_are_numbered_through_the_splits_and_not_parsed_where_they_are_poisoned(tmp_path):
+    first = jsonl(tmp_path / "1.jsonl", [{"text": "a"}, {"text": "b"}])
+    table = tmp_path / "2.parquet"
+    pq.write_table(pa.table({"text": ["c", "d"]}), table)
+    third = jsonl(tmp_path / "3.jsonl.gz", [{"text": "e"}])
+    splits = tuple(map(split, (first, table, third)))
+    (chunk,) = read(splits, WEB, Selection(poisoned={1: "died", 3: "died", 4: "died"}))
+    assert chunk.batch.column("text").to_pylist() == ["a", "c"]
+    assert [(one.id, one.step, one.error, one.place) for one in chunk.quarantined] == [
+        (derived_id("web", "1.jsonl", 13), "process", "died", "1.jsonl, byte 13"),
+        (derived_id("web", "2.parquet", 1), "process", "died", "2.parquet, row 1"),
+        (derived_id("web", "3.jsonl.gz", 0), "process", "died", "3.jsonl.gz, byte 0"),
+    ]
+    trial = Selection.trial(1, 4, {2: "died"})
+    assert [chunk.batch.column("text").to_pylist() for chunk in read(splits, WEB, trial)] == [["b", "d"]]
+    assert trial.seen == 5
+
+
+def test_generated_problems_are_numbered_too():
+    spec = SourceSpec(name="g", format="generated", tasks=("modular_chain",), steps=(4,), count=6)
+    task = (Split("g", "", "", 2, 5),)
+    (whole,) = read(task, spec)
+    (chunk,) = read(task, spec, Selection(poisoned={1: "died"}))
+    assert chunk.batch.column("id").to_pylist() == [whole.batch.column("id")[row].as_py() for row in (0, 2)]
+    assert [one.id for one in chunk.quarantined] == [whole.batch.column("id")[1].as_py()]
+    (trial,) = read(task, spec, Selection.trial(2, 3, {}))
+    assert trial.batch == whole.batch.slice(2, 1)
+
+
+def test_a_text_that_no_file_can_hold_is_set_aside(tmp_path, monkeypatch):
+    monkeypatch.setattr(records, "LARGEST", 100)
+    path = jsonl(tmp_path / "a.jsonl", [{"text": "x" * 100}, {"text": "é" * 51}, {"text": "x", "more": "y" * 100}])
+    (chunk,) = read((split(path),), WEB)
+    assert chunk.batch.num_rows == 1
+    assert [one.error for one in chunk.quarantined] == [
+        "the text is larger than 100 bytes",
+        "the metadata is larger than 100 bytes",
+    ]
+
+
 def test_a_file_that_went_away_ends_the_run(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", [{"text": "x"}])
     with pytest.raises(RunError, match="cannot be opened") as wrong:
         list(read((split(path), split(tmp_path / "b.jsonl")), WEB))
     assert wrong.value.where == str(tmp_path / "b.jsonl")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["text/github_docs.jsonl.zst", "text/web_small.jsonl.gz"])
-def test_a_real_corpus_read_in_pieces_is_the_whole(name: str):
-    folder = os.environ.get("MIDTRAIN_DATA")
-    if not folder:
-        pytest.skip("MIDTRAIN_DATA names no folder of real corpora")
-    path = Path(folder) / name
-    spec = SourceSpec(name="web", path="*", fields={"id": "id"})
-
-    def seen(*splits: Split) -> list[tuple[str, int]]:
-        batches = [chunk.batch for chunk in read(splits, spec) if not chunk.quarantined]
-        ids = [identity for batch in batches for identity in batch.column("id").to_pylist()]
-        sizes = [size for batch in batches for size in pc.binary_length(batch.column("text")).to_pylist()]
-        return list(zip(ids, sizes, strict=True))
-
-    whole = seen(split(path))
-    assert len(whole) > 20_000
-    cuts = [0, 1, 5_000_001, 60_000_000, 10**9, -1]
-    assert seen(*(split(path, start, stop) for start, stop in pairwise(cuts))) == whole
 
 
 @settings(max_examples=40, deadline=None)

@@ -16,6 +16,7 @@ from midtrain.filters.rules import Decision, Filter
 from midtrain.pipelines import curate as curation
 from midtrain.pipelines import inputs
 from midtrain.pipelines import recipe as recipes
+from midtrain.pipelines.processes import local
 from midtrain.pipelines.recipe import Step
 from midtrain.progress import Progress
 
@@ -39,11 +40,12 @@ class Deadly(Filter):
         return Decision(np.ones(len(texts), np.bool_), np.full(len(texts), -1, np.int16), nothing, nothing)
 
 
-def curate(path, workers, executor=None):
-    """Runs a recipe file with the filter in front of its steps for source a."""
+def curate(path, workers, last=False):
+    """Runs a recipe file with the filter in front of its steps, or behind them, for source a."""
     loaded = recipes.load(path)
-    deadly = dataclasses.replace(loaded, steps=(Step("deadly", Deadly(), ("a",)), *loaded.steps))
-    return curation.curate(deadly, workers, Progress(shown=False), executor=executor)
+    step = Step("deadly", Deadly(), ("a",))
+    deadly = dataclasses.replace(loaded, steps=(*loaded.steps, step) if last else (step, *loaded.steps))
+    return curation.curate(deadly, local(workers) if isinstance(workers, int) else workers, Progress(shown=False))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,18 @@ from midtrain import storage
 from midtrain.errors import MidtrainError, RunError
 from midtrain.manifest import OutputFile
 from midtrain.pipelines.output import Output
+from midtrain.pipelines.processes import local
 from midtrain.pipelines.runner import Runner
 from midtrain.pipelines.stage import Stage, TaskResult
 from midtrain.progress import Events, Progress
+
+
+class Unpicklable(Exception):
+    """An error that cannot be sent."""
+
+    def __init__(self):
+        super().__init__("stays here")
+        self.lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -70,12 +80,30 @@ class Squares(Stage):
                 raise RunError("no square", where=f"task {task}", seen=task, expected="another", fix="another task")
             case "bug":
                 raise ZeroDivisionError("a bug")
+            case "unpicklable":
+                raise Unpicklable
             case "disk":
                 raise OSError(28, "No space left on device")
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "wait":
                 time.sleep(120)
+            case "grab":  # for ever more, 64 MB each tenth of a second, until somebody ends it
+                held = []
+                while True:
+                    held.append(b"x" * (64 << 20))
+                    time.sleep(0.1)
+            case "hold 100 MB":
+                held = b"x" * 100_000_000
+                time.sleep(0.2)
+                del held
+            case "slow":
+                time.sleep(3)
+            case "slow then die":  # the first slowly, any other at once
+                if (self.root / f"begun-{task}").exists():
+                    os.kill(os.getpid(), signal.SIGKILL)
+                (self.root / f"begun-{task}").touch()
+                time.sleep(3)
             case "hold":
                 re.match("(a*)*$", "a" * 40 + "b")  # for years, and with the interpreter's lock
 
@@ -89,7 +117,7 @@ class Scratch(Squares):
 
 def run(stage, workers):
     """The manifest of a stage and the tasks that it took."""
-    with Runner(workers, Events(stage.root / "events.jsonl"), Progress(shown=False)) as runner:
+    with Runner(local(workers), Events(stage.root / "events.jsonl"), Progress(shown=False)) as runner:
         return runner.ensure(stage), runner.tasks_run
 
 

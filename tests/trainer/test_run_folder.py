@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from midtrain import storage
+from midtrain import locks
 from midtrain.config import Loaded, validate
 from midtrain.errors import ConfigError, RunError
 from midtrain.trainer.run import RunConfig
@@ -152,7 +152,7 @@ def test_an_output_is_no_remote_address(run):
 def test_a_folder_in_which_a_run_is_at_work_is_left_alone(run, how):
     folder = open_folder(run())
     (folder / ".half.0123456789ab.tmp").write_text("being written")
-    with storage.locked(folder), pytest.raises(RunError, match="another run is at work"):
+    with locks.locked(folder), pytest.raises(RunError, match="another run is at work"):
         open_folder(run(), **how)
     assert (folder / ".half.0123456789ab.tmp").exists()
 
@@ -160,5 +160,5 @@ def test_a_folder_in_which_a_run_is_at_work_is_left_alone(run, how):
 def test_the_lock_that_a_run_leaves_is_no_content(run):
     folder = open_folder(run())
     (folder / "config.yaml").unlink()
-    (folder / storage.LOCK).touch()
+    (folder / locks.LOCK).touch()
     assert open_folder(run()) == folder

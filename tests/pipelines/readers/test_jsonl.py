@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from midtrain.errors import RunError
 from midtrain.pipelines.inputs import Split
-from midtrain.pipelines.readers import jsonl
+from midtrain.pipelines.readers import jsonl, streams
+from midtrain.pipelines.readers.selection import Selection
 
 RECORDS = st.dictionaries(st.text(max_size=3), st.text(max_size=12) | st.integers(-9, 9), max_size=2)
 LINES = st.one_of(
@@ -47,15 +48,14 @@ def records(path: Path, *bounds: int) -> list[jsonl.Record]:
     return [record for split in splits for record in jsonl.records(split)]
 
 
-@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.jsonl.zst"])
 @settings(max_examples=80, deadline=None)
 @given(content=contents(), data=st.data())
 @example(content=b'{"a": 1}\r\n{"b": 2}', data=None)
 @example(content=b'\n\n{"a": 1}\n\n', data=None)
-def test_the_splits_of_a_file_have_its_records_once(tmp_path_factory, compress, name, content: bytes, data):
-    path = tmp_path_factory.mktemp("splits") / name
-    path.write_bytes(compress(content, name))
-    most = len(content) + 10  # a compressed file's cuts are guessed and may lie behind its end
+def test_the_splits_of_a_file_have_its_records_once(tmp_path_factory, content: bytes, data):
+    path = tmp_path_factory.mktemp("splits") / "a.jsonl"
+    path.write_bytes(content)
+    most = len(content) + 10
     cuts = sorted(set(data.draw(st.lists(st.integers(1, most), max_size=6)))) if data else range(1, most)
     whole = records(path)
     assert records(path, *cuts) == whole
@@ -75,13 +75,14 @@ def _parsed(line: bytes) -> dict[str, object] | None:
 
 
 def test_a_buffer_longer_than_the_readers_own_is_no_border(tmp_path, compress, monkeypatch):
-    monkeypatch.setattr(jsonl, "BUFFER", 16)
+    monkeypatch.setattr(streams, "BUFFER", 16)
     content = b"".join(b'{"n": %d, "x": "%s"}\n' % (i, b"y" * (i % 40)) for i in range(50))
     for name in ("a.jsonl", "a.jsonl.gz", "a.jsonl.zst"):
         path = tmp_path / name
         path.write_bytes(compress(content, name))
-        for cut in range(1, len(content), 7):
-            assert [record.value["n"] for record in records(path, cut)] == list(range(50))
+        assert [record.value["n"] for record in records(path)] == list(range(50))
+    for cut in range(1, len(content), 7):
+        assert [record.value["n"] for record in records(tmp_path / "a.jsonl", cut)] == list(range(50))
 
 
 def test_what_cannot_be_read_is_set_aside_with_its_place(reading):
@@ -131,13 +132,12 @@ def test_only_line_feeds_end_a_line(reading):
 
 
 @pytest.mark.parametrize(("name", "squeeze"), [("a.jsonl.gz", gzip.compress), ("a.jsonl.zst", zstandard.compress)])
-@pytest.mark.parametrize("start", [0, 100])
-def test_a_stream_cut_short_ends_the_run(tmp_path, name: str, squeeze, start: int):
+def test_a_stream_cut_short_ends_the_run(tmp_path, name: str, squeeze):
     content = b"".join(b'{"text": "%d"}\n' % i for i in range(5000))
     path = tmp_path / name
     path.write_bytes(squeeze(content)[:-20])
     with pytest.raises(RunError, match=r"damaged or cut short") as wrong:
-        list(jsonl.records(Split("s", str(path), name, start, -1)))
+        list(jsonl.records(Split("s", str(path), name, 0, -1)))
     assert wrong.value.where.startswith(f"{path} after byte ")
     assert "replace the file" in wrong.value.fix
 
@@ -145,3 +145,34 @@ def test_a_stream_cut_short_ends_the_run(tmp_path, name: str, squeeze, start: in
 def test_a_file_that_is_gone_ends_the_run(tmp_path):
     with pytest.raises(RunError, match="cannot be opened"):
         list(jsonl.records(Split("s", str(tmp_path / "none.jsonl"), "none.jsonl", 0, -1)))
+
+
+@given(content=contents(), origin=st.integers(1, 99))
+def test_a_piece_counts_its_positions_from_where_it_begins(tmp_path_factory, content: bytes, origin: int):
+    path = tmp_path_factory.mktemp("piece") / "a.jsonl"
+    path.write_bytes(content)
+    piece = [*jsonl.records(Split("s", str(path), "a.jsonl", 0, -1, origin))]
+    assert [(record.position - origin, record.size) for record in piece] == [
+        (record.position, record.size) for record in records(path)
+    ]
+
+
+@given(content=contents(), start=st.integers(0, 9), count=st.integers(0, 9), poisoned=st.sets(st.integers(0, 9)))
+def test_a_selection_has_its_records_and_says_why_others_are_set_aside(
+    tmp_path_factory, content: bytes, start: int, count: int, poisoned: set[int]
+):
+    path = tmp_path_factory.mktemp("selection") / "a.jsonl"
+    path.write_bytes(content)
+    whole, split = records(path), Split("s", str(path), "a.jsonl", 0, -1)
+    trial = Selection.trial(start, start + count, dict.fromkeys(poisoned, "why"))
+    inside = range(start, start + count)
+    assert list(jsonl.records(split, trial)) == [
+        record for number, record in enumerate(whole) if number in inside and number not in poisoned
+    ]
+    assert trial.seen == len(whole)
+    for number, record in enumerate(jsonl.records(split, Selection(poisoned=dict.fromkeys(poisoned, "why")))):
+        if number in poisoned:
+            position, size = whole[number].position, whole[number].size
+            assert record == jsonl.Record(position, size, None, "why", "process")
+        else:
+            assert record == whole[number]

@@ -12,6 +12,7 @@ import pytest
 from midtrain.errors import RunError
 from midtrain.pipelines.inputs import Split
 from midtrain.pipelines.readers import parquet
+from midtrain.pipelines.readers.selection import Selection
 
 
 def written(table: pa.Table, **options: Any) -> bytes:
@@ -52,6 +53,33 @@ def test_splits_are_row_groups_and_positions_row_numbers(tmp_path):
     bounds = [0, 1, 3, -1]
     parts = [parquet.records(Split("s", str(path), "a.parquet", *bounds[i : i + 2])) for i in range(3)]
     assert [(one.position, one.value) for part in parts for one in part] == [(one.position, one.value) for one in whole]
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 2500), (700, 701), (1199, 1900), (0, 0), (2400, 9999)])
+def test_a_selection_has_its_rows_and_says_why_others_are_set_aside(tmp_path, start, stop):
+    table = pa.table({"text": [f"{i}" for i in range(2500)]})
+    path = tmp_path / "a.parquet"
+    path.write_bytes(written(table, row_group_size=600))
+    split = Split("s", str(path), "a.parquet", 0, -1)
+    trial = Selection.trial(start, stop, {700: "why", 1500: "why"})
+    seen = [record.position for record in parquet.records(split, trial)]
+    assert seen == [row for row in range(2500)[start:stop] if row not in (700, 1500)]
+    assert trial.seen == 2500
+    records = list(parquet.records(split, Selection(poisoned={700: "why", 701: "why", 2499: "else"})))
+    assert [record.position for record in records] == list(range(2500))
+    aside = {record.position: (record.error, record.step) for record in records if record.value is None}
+    assert aside == {700: ("why", "process"), 701: ("why", "process"), 2499: ("else", "process")}
+
+
+def test_large_rows_are_read_a_few_at_a_time(tmp_path, monkeypatch):
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 50_000)
+    path = tmp_path / "a.parquet"
+    path.write_bytes(written(pa.table({"text": ["x" * 10_000 + str(i) for i in range(40)]}), use_dictionary=False))
+    sizes = []
+    original = parquet._rows
+    monkeypatch.setattr(parquet, "_rows", lambda batch, *more: sizes.append(batch.num_rows) or original(batch, *more))
+    assert len(list(parquet.records(Split("s", str(path), "a.parquet", 0, -1)))) == 40
+    assert max(sizes) <= 5
 
 
 def test_a_file_without_rows_has_no_documents(reading):

@@ -1,0 +1,318 @@
+"""Worker processes of this machine: each has a pipe of its own, so that a death costs the job that it ran and no other.
+
+A pool of the standard library breaks whole when one process dies, and cannot end a single one; here a worker is ended
+alone: one that is overtaken by a copy of its task, or that takes more memory than the run may use. Workers come from a
+fork server that has imported the stages once (about 1 s, while the driver plans); a job costs about 0.1 ms.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import tempfile
+import threading
+import time
+import traceback
+from collections import deque
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+from ..errors import RunError
+from . import budget
+from .executor import (
+    IN_FLIGHT_PER_WORKER,
+    WITH_THE_JOB,
+    Done,
+    Executor,
+    InProcess,
+    Job,
+    Outcome,
+    default_workers,
+    pack,
+    run_job,
+    unpack,
+)
+from .stage import Stage
+
+LOOK_EVERY = 0.25  # seconds, at the memory of the workers
+LEAVES_WITHIN = 10.0  # seconds that an idle worker gets to end by itself
+
+
+def local(workers: int | None = None, memory: int | None = None) -> Executor:
+    """This machine: this process for 0 workers, else so many processes; one a core where no number is given.
+
+    Args:
+        workers: how many at most.
+        memory: bytes that the whole run may hold; None for no limit.
+    """
+    wanted = default_workers() if workers is None else workers
+    return LocalProcesses(wanted, memory) if wanted else InProcess(memory)
+
+
+class LocalProcesses:
+    """Carries jobs to processes of this machine.
+
+    Args:
+        workers: how many run at the same time, where the memory is enough for them.
+        memory: bytes that they, the driver and the fork server may hold; None for no limit.
+    """
+
+    def __init__(self, workers: int, memory: int | None = None) -> None:
+        self.workers, self.memory = workers, memory
+        self._fit = workers
+        self._beside = budget.driver(0)  # bytes of the driver and the fork server
+        self._context = multiprocessing.get_context("forkserver")
+        self._leash: tuple[Connection, Connection] | None = None
+        self._alive: list[_Worker] = []
+        self._queue: deque[Job] = deque()
+        self._looked = 0.0
+        self._ended: list[Outcome] = []
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._packed: tuple[Stage, _Parcel] | None = None
+        start_fork_server()
+
+    @property
+    def slots(self) -> int:
+        """One job a process, and as many processes as fit."""
+        return self._fit
+
+    @property
+    def capacity(self) -> int:
+        """Two jobs a process, one of which waits here."""
+        return self._fit * IN_FLIGHT_PER_WORKER
+
+    def begin(self, stage: Stage) -> None:
+        """Counts the workers that fit, and ends those that do not."""
+        self._fit = self.workers
+        if self.memory is not None:
+            need = stage.memory()
+            self._beside = budget.driver(stage.tasks())
+            self._fit = budget.workers(self.memory, need, self._beside, self.workers)
+            if self._fit == 0:
+                raise budget.refusal(stage.name, self.memory, budget.needed(need, self._beside))
+        for worker in self._alive[self._fit :]:
+            self._bury(worker)
+
+    def submit(self, job: Job) -> None:
+        """Hands the job to an idle process; where there is none it waits for the first."""
+        self._queue.append(job)
+        self._hand_out()
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """Outcomes in the order in which the jobs ended; whoever has ended one gets the next before this returns."""
+        until = time.monotonic() + seconds
+        while not self._ended:
+            busy = {worker.pipe: (worker, worker.job) for worker in self._alive if worker.job is not None}
+            left = until - time.monotonic()
+            for pipe in wait(list(busy), max(min(left, LOOK_EVERY), 0.0)):
+                self._hear(*busy[pipe])  # type: ignore[index]
+            self._keep_within_memory()
+            self._hand_out()
+            if left <= 0:
+                break
+        ended, self._ended = self._ended, []
+        return ended
+
+    def cancel(self, job: Job) -> None:
+        """Ends the process that runs the job, or forgets the job where none does."""
+        for worker in self._alive:
+            if worker.job == job:
+                self._bury(worker)
+                return
+        with contextlib.suppress(ValueError):
+            self._queue.remove(job)
+
+    def close(self, failed: bool) -> None:
+        """Waits for the processes, or ends them at once, whatever they are doing."""
+        for worker in self._alive:
+            worker.leave(at_once=failed or worker.job is not None)
+        self._alive = []
+        if self._leash is not None:
+            for end in self._leash:
+                end.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._leash = self._folder = self._packed = None
+
+    def _hand_out(self) -> None:
+        while self._queue:
+            idle = next((worker for worker in self._alive if worker.job is None), None)
+            if idle is None and len(self._alive) >= self.slots:
+                return
+            worker = idle or self._begin_worker()
+            job = self._queue.popleft()
+            if not worker.take(job, self._parcel(job.stage)):  # it died while it was idle, which is nobody's fault
+                self._bury(worker)
+                self._queue.appendleft(job)
+
+    def _begin_worker(self) -> "_Worker":
+        if self._leash is None:
+            self._leash = self._context.Pipe(duplex=False)
+        worker = _Worker(self._context, self._leash[0])
+        self._alive.append(worker)
+        return worker
+
+    def _hear(self, worker: "_Worker", job: Job) -> None:
+        """Takes what a worker says of its job, or that it has died.
+
+        Raises:
+            Exception: what the job itself raised.
+        """
+        said = worker.hear()
+        if said is None:
+            self._bury(worker)
+            self._ended.append(Outcome(job, None, worker.death()))
+        elif isinstance(said, Done):
+            self._ended.append(Outcome(job, said))
+        else:
+            raise said.error from _ToldByWorker(said.trace)
+
+    def _keep_within_memory(self) -> None:
+        """Ends the process that holds most, where all together hold more than they may: the system would end any."""
+        if self.memory is None or self._looked > time.monotonic() - LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        held = {worker: budget.held(worker.process.pid) for worker in self._alive}
+        if sum(held.values()) + self._beside <= self.memory:
+            return
+        worker = max(held, key=lambda one: held[one])
+        job = worker.job
+        self._bury(worker)
+        if job is not None:
+            self._fit = max(self._fit - 1, 1)
+            why = f"its process was ended: it held {budget.spelled(held[worker])} of the {budget.spelled(self.memory)}"
+            self._ended.append(Outcome(job, None, f"{why} of memory that the run may use"))
+
+    def _bury(self, worker: "_Worker") -> None:
+        self._alive.remove(worker)
+        worker.leave(at_once=True)
+
+    def _parcel(self, stage: Stage) -> "_Parcel":
+        if self._packed is None or self._packed[0] is not stage:
+            key, data = pack(stage)
+            parcel = _Parcel(key, data, "")
+            if len(data) > WITH_THE_JOB:
+                self._folder = self._folder or tempfile.TemporaryDirectory(prefix="midtrain-")
+                path = Path(self._folder.name) / key
+                path.write_bytes(data)
+                parcel = _Parcel(key, b"", str(path))
+            self._packed = (stage, parcel)
+        return self._packed[1]
+
+
+@dataclass(frozen=True)
+class _Parcel:
+    """A pickled stage, or the file that holds it."""
+
+    key: str
+    data: bytes
+    path: str
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """What a job raised, with the place in the worker."""
+
+    error: Exception
+    trace: str
+
+
+class _ToldByWorker(Exception):
+    """Shows where in a worker an error was raised."""
+
+
+class _Worker:
+    """A process, our end of its pipe, and the job that it has."""
+
+    def __init__(self, context: ForkServerContext, leash: Connection) -> None:
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, leash), daemon=True)
+        self.process.start()
+        theirs.close()
+        self.job: Job | None = None
+
+    def take(self, job: Job, parcel: _Parcel) -> bool:
+        """Sends a job; False where the process has died."""
+        try:
+            self.pipe.send((parcel, job.task, job.start, job.stop))
+        except OSError:
+            return False
+        self.job = job
+        return True
+
+    def hear(self) -> "Done | _Failed | None":
+        """What came of its job; None where the process died."""
+        try:
+            said: Done | _Failed = self.pipe.recv()
+        except (EOFError, OSError):
+            return None
+        self.job = None
+        return said
+
+    def leave(self, at_once: bool) -> None:
+        """Ends the process: by closing its pipe, or by signal, since code that holds the interpreter's lock is deaf."""
+        self.pipe.close()
+        if not at_once:
+            self.process.join(LEAVES_WITHIN)
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join()
+
+    def death(self) -> str:
+        """How the process ended."""
+        code = self.process.exitcode or 0
+        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return f"its process died ({how}: killed by the system, out of memory, or a crash in native code)"
+
+
+def start_fork_server() -> None:
+    """Starts the process that workers are forked from, early, so that its imports overlap with planning.
+
+    It has no threads when it forks, which a fork of the driver (Arrow's pools, the live table) could not promise.
+    """
+    from multiprocessing import forkserver
+
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["midtrain.pipelines.preload"])
+    forkserver.ensure_running()
+
+
+def _work(pipe: Connection, leash: Connection) -> None:
+    """What a worker does: jobs, until its driver closes the pipe or is gone.
+
+    Ctrl-C reaches the whole process group; the driver alone answers it.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
+    while True:
+        try:
+            parcel, task, start, stop = pipe.recv()
+        except (EOFError, OSError):
+            return
+        with contextlib.suppress(BrokenPipeError):
+            pipe.send(_did(parcel, task, start, stop))
+
+
+def _did(parcel: _Parcel, task: int, start: int, stop: int) -> Done | _Failed:
+    try:
+        stage = unpack(parcel.key, lambda: parcel.data or Path(parcel.path).read_bytes())
+        return run_job(Job(stage, task, start, stop))
+    except Exception as error:  # noqa: BLE001 - it is raised again, by the driver
+        return _Failed(_portable(error), traceback.format_exc())
+
+
+def _portable(error: Exception) -> Exception:
+    """The error, or its text where it cannot travel between processes."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - of our own making
+    except Exception:  # noqa: BLE001 - errors of libraries fail to pickle in any way
+        return RunError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _end_with(leash: Connection) -> None:
+    """Ends this process when the driver's end of the leash is closed, by whatever death."""
+    leash.poll(None)  # nothing is ever sent
+    os._exit(1)

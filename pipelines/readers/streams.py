@@ -1,0 +1,79 @@
+"""Files as decompressed bytes: in blocks, or by lines with the place where each begins.
+
+All that reads lines goes through here, so that a damaged stream is named with its byte in one way. Lines cost about
+0.2 µs each beside the decompression.
+"""
+
+import contextlib
+import io
+from codecs import BOM_UTF8
+from collections.abc import Iterator
+from typing import BinaryIO, cast
+
+from ... import storage
+from ...errors import RunError
+from ..inputs import Split
+
+BUFFER = 1 << 20
+
+
+def blocks(path: str, size: int) -> Iterator[bytes]:
+    """The decompressed bytes of a file, `size` at a time.
+
+    Raises:
+        RunError: the compressed stream is damaged or cut short.
+    """
+    place = _Place(path)
+    with place.named(), storage.open_stream(path) as stream:
+        while block := stream.read(size):
+            yield block
+            place.offset += len(block)
+
+
+def lines(split: Split) -> Iterator[tuple[int, bytes]]:
+    """The lines that start in the split, each with its byte offset in the decompressed stream.
+
+    Raises:
+        RunError: the compressed stream is damaged or cut short.
+    """
+    place = _Place(split.path)
+    with place.named(), storage.open_stream(split.path) as raw:
+        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
+        offset = 0
+        if split.start > 0:  # an uncompressed file: to the first line that starts at or behind the split's start
+            offset = stream.seek(split.start - 1) + len(stream.readline())
+        while split.stop < 0 or offset < split.stop:
+            place.offset = offset
+            held = [stream.readline()]
+            if not held[0]:
+                return
+            offset += len(held[0])
+            yield split.origin + place.offset, held.pop()  # which may be large: nothing here holds it
+
+
+def without_mark(offset: int, content: bytes) -> bytes:
+    """The bytes without the byte order mark that some editors put at a file's beginning."""
+    return content.removeprefix(BOM_UTF8) if offset == 0 else content
+
+
+def blank(content: bytes) -> bool:
+    """Whether a line holds nothing: then it is no record."""
+    return not content or content.isspace()
+
+
+class _Place:
+    """How far a stream was read, for its error."""
+
+    def __init__(self, path: str) -> None:
+        self.path, self.offset = path, 0
+
+    @contextlib.contextmanager
+    def named(self) -> Iterator[None]:
+        try:
+            yield
+        except storage.decompression_errors() as error:
+            raise RunError(
+                f"the stream is damaged or cut short: {error}",
+                where=f"{self.path} after byte {self.offset:,}",
+                fix="replace the file or take it out of the source",
+            ) from None
