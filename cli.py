@@ -46,6 +46,10 @@ RayAddress = Annotated[
     str | None,
     typer.Option("--ray", metavar="local|auto|ADDRESS", help="Run on Ray: started here, found, or at an address."),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory that the run may use: 8GiB. Default: 80 % of what the machine leaves."),
+]
 Stall = Annotated[
     float, typer.Option(min=0, metavar="MINUTES", help="End a run in which no task ended for so long; it can go on.")
 ]
@@ -74,6 +78,7 @@ def curate(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
     overrides: Set = None,
     workers: Workers = None,
+    memory: Memory = None,
     ray: RayAddress = None,
     stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
@@ -91,8 +96,27 @@ def curate(
         return
     progress = _progress(as_json)
     with progress.running():
-        result = pipeline.curate(loaded, _executor(ray, workers, progress), progress, overwrite, stall * 60)
+        result = pipeline.curate(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
+
+
+@app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")
+def plan(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Set = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Plans a recipe from a sample; refuses one that cannot fit, with the table all the same."""
+    from .pipelines import plan as planning
+    from .pipelines import recipe as recipes
+    from .pipelines.executor import default_workers
+
+    wanted = default_workers() if workers is None else workers
+    planned = planning.plan(recipes.load(recipe, overrides or ()), wanted, memory)
+    _show(planning.table(planned), as_json)
+    planned.refuse()
 
 
 @app.command(help="Build: curated documents to tokenized, packed shards and the exact order of training.")
@@ -100,6 +124,7 @@ def build(
     mixture: Annotated[str, typer.Argument(metavar="MIXTURE.yaml")],
     overrides: Set = None,
     workers: Workers = None,
+    memory: Memory = None,
     ray: RayAddress = None,
     stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
@@ -117,7 +142,7 @@ def build(
         return
     progress = _progress(as_json)
     with progress.running():
-        result = pipeline.build(loaded, _executor(ray, workers, progress), progress, overwrite, stall * 60)
+        result = pipeline.build(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
     _show(summaries.built(result, loaded.value.output), as_json)
 
 
@@ -238,15 +263,17 @@ def _needs_torch() -> None:
         raise missing_extra("torch", "train", "the trainer")
 
 
-def _executor(ray: str | None, workers: int | None, progress: "Progress") -> "Executor":
+def _executor(ray: str | None, workers: int | None, memory: str | None, progress: "Progress") -> "Executor":
     """Where tasks run: this process, local processes (one a core, unless a number was given), a Ray cluster."""
+    from .pipelines import budget
+
     if ray is not None:
         from .pipelines.cluster import RayCluster
 
-        return RayCluster(ray, workers, None, progress.say)
+        return RayCluster(ray, workers, None if memory is None else budget.of(memory).bytes, progress.say)
     from .pipelines.processes import local
 
-    return local(workers)
+    return local(workers, budget.of(memory).bytes)
 
 
 def _progress(quiet: bool) -> "Progress":
