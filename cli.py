@@ -4,6 +4,7 @@ Verbs import what they need when they run, so `midtrain --help` answers at once.
 its exit code (2 for a wrong configuration, 1 for a failed run), never with a traceback.
 """
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,8 @@ import typer
 from .errors import ConfigError, MidtrainError, RunError, missing_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .pipelines.executor import Executor
     from .progress import Progress
 
@@ -95,7 +98,7 @@ def curate(
         _show(summaries.stages(pipeline.plan(loaded)), as_json)
         return
     progress = _progress(as_json)
-    with progress.running():
+    with _at_work(progress):
         result = pipeline.curate(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
@@ -141,7 +144,7 @@ def build(
         _show(summaries.stages(pipeline.stages_of(loaded).shards), as_json)
         return
     progress = _progress(as_json)
-    with progress.running():
+    with _at_work(progress):
         result = pipeline.build(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
     _show(summaries.built(result, loaded.value.output), as_json)
 
@@ -274,6 +277,13 @@ def _executor(ray: str | None, workers: int | None, memory: str | None, progress
     from .pipelines.processes import local
 
     return local(workers, budget.of(memory).bytes)
+
+
+@contextlib.contextmanager
+def _at_work(progress: "Progress") -> "Iterator[None]":
+    """Shows progress; what libraries print meanwhile (Ray, of nodes that died) goes where it does not spoil a result."""
+    with progress.running(), contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def _progress(quiet: bool) -> "Progress":
