@@ -281,7 +281,7 @@ def _executor(ray: str | None, workers: int | None, memory: str | None, progress
 
 @contextlib.contextmanager
 def _at_work(progress: "Progress") -> "Iterator[None]":
-    """Shows progress; what libraries print meanwhile (Ray, of nodes that died) goes where it does not spoil a result."""
+    """Shows progress; what libraries print meanwhile (Ray, of nodes that died) goes where it spoils no result."""
     with progress.running(), contextlib.redirect_stdout(sys.stderr):
         yield
 
