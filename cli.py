@@ -114,10 +114,8 @@ def plan(
     """Plans a recipe from a sample; refuses one that cannot fit, with the table all the same."""
     from .pipelines import plan as planning
     from .pipelines import recipe as recipes
-    from .pipelines.executor import default_workers
 
-    wanted = default_workers() if workers is None else workers
-    planned = planning.plan(recipes.load(recipe, overrides or ()), wanted, memory)
+    planned = planning.plan(recipes.load(recipe, overrides or ()), workers, memory)
     _show(planning.table(planned), as_json)
     planned.refuse()
 

@@ -182,25 +182,14 @@ class ReadDocuments(DocumentStage):
         """As many as there are shares of about the size."""
         return len(self.cut)
 
-    @cached_property
-    def expected(self) -> tuple[Stretch, ...]:
-        """The tasks as they are estimated before large compressed files are in pieces."""
-        return self._cut({} if self.cutting is None else self.cutting.expected)
-
     def _cut(self, pieces: Pieces) -> tuple[Stretch, ...]:
         pairs = zip(self.sources, self.files.sources, strict=True)
         return tuple(one for source, own in pairs for one in tasks.stretches(source, own, self.size, pieces))
 
     def splits(self, task: int) -> Task:
         """What a task reads, in order."""
-        return self._splits(self.cut[task], {} if self.cutting is None else self.cutting.pieces)
-
-    def expected_splits(self, stretch: Stretch) -> Task:
-        """What a task of the `expected` ones would read; the pieces of large compressed files need not be there."""
-        return self._splits(stretch, {} if self.cutting is None else self.cutting.expected)
-
-    def _splits(self, stretch: Stretch, pieces: Pieces) -> Task:
-        source = self._source(stretch.source)
+        stretch = self.cut[task]
+        source, pieces = self._source(stretch.source), {} if self.cutting is None else self.cutting.pieces
         return tasks.splits(stretch, source, self.files.by_source[source.name], pieces)
 
     def _source(self, name: str) -> SourceSpec:
@@ -208,13 +197,19 @@ class ReadDocuments(DocumentStage):
 
     def memory(self) -> int:
         """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
-        tasks = self.tasks_by_source()
-        text = max(text_bytes(source, self.files) // tasks[source.name] for source in self.sources)
+        text = min(self.size, max(text_bytes(source, self.files) for source in self.sources))
         return footprints.reading(text, *largest_units(self.sources, self.files), self.steps)
 
     def tasks_by_source(self) -> dict[str, int]:
-        """The number of tasks that read each source, as it is estimated before large compressed files are in pieces."""
-        return dict(Counter(stretch.source for stretch in self.expected))
+        """The number of tasks that read each source; about, where large compressed files are not in pieces yet."""
+        return dict(Counter(stretch.source for stretch in self.foreseen))
+
+    @cached_property
+    def foreseen(self) -> tuple[Stretch, ...]:
+        """The tasks as they are, or as they are expected to be."""
+        if self.cutting is None or self.cutting.manifest() is not None:
+            return self.cut
+        return self._cut(self.cutting.expected)
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """As every stage of documents, and no source may be empty.

@@ -8,7 +8,7 @@ behind one is an upper bound. Costs nothing beside the sample.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from .. import storage
 from ..manifest import Manifest
@@ -138,7 +138,7 @@ class Estimator:
         if isinstance(stage, Cut):
             return self._pieces(stage)
         tasks = stage.tasks()
-        return StagePlan(stage, True, tasks, _markers(stage), memory=self._memory(stage, 0), disk=stage.disk())
+        return StagePlan(stage, True, tasks, _markers(stage), memory=self._memory(stage, 0))
 
     def _known(self, stage: Stage, done: Manifest) -> StagePlan:
         if isinstance(stage, DocumentStage):
@@ -146,11 +146,7 @@ class Estimator:
         size = sum(file.bytes for file in done.files)
         documents = int(done.counts.get("documents", 0))
         kept = int(done.counts.get("kept", documents))
-        tasks = len(done.files)
-        if isinstance(stage, ReadDocuments):
-            tasks = sum(stage.tasks_by_source().values())
-        if isinstance(stage, RemoveDuplicates):
-            tasks = sum(self._passed[stage.upstream.fingerprint].parts.values())
+        tasks = sum(tasks_of(done).values()) if isinstance(stage, DocumentStage) else len(done.files)
         return StagePlan(stage, False, tasks, tasks, documents, kept, disk=size, held=size)
 
     def _pieces(self, stage: Cut) -> StagePlan:
@@ -260,10 +256,17 @@ def _markers(stage: Stage) -> int:
 
 
 def _held(stage: Stage) -> int:
-    """What its folder holds now; of one in a store nothing is counted, as no store is ever full."""
-    if not isinstance(stage.folder, Path):
+    """Bytes that a stage's folder takes; of one in a store nobody has to know."""
+    folder = stage.folder
+    if not isinstance(folder, Path):
         return 0
-    return sum(path.stat().st_size for path in stage.folder.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def tasks_of(done: Manifest) -> dict[str, int]:
+    """The tasks of each source that left a file in a finished stage of documents."""
+    parts = {(file.source, PurePosixPath(file.path).stem) for file in done.files}
+    return dict(Counter(source for source, _ in parts))
 
 
 def needed(last: Stage, finished: Mapping[str, Manifest]) -> set[str]:

@@ -5,7 +5,6 @@ sample of every source (seconds); nothing where all is done.
 """
 
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,8 @@ from . import budget as budgets
 from .budget import Budget, spelled
 from .curate import plan as stages_of
 from .documents import DocumentStage, ReadDocuments
-from .estimates import Estimator, StagePlan, in_order, needed
+from .estimates import Estimator, StagePlan, in_order, needed, tasks_of
+from .executor import default_workers
 from .extents import Extent, extent
 from .recipe import Recipe
 from .sample import Sampled, take
@@ -48,7 +48,7 @@ class Plan:
         stages: in the order in which they run.
         budget: the memory that the run may use.
         wanted: workers that were asked for.
-        free: bytes that are free at the output.
+        free: bytes that are free at the output; None in a store, which has no end.
     """
 
     output: Location
@@ -56,7 +56,7 @@ class Plan:
     stages: tuple[StagePlan, ...]
     budget: Budget
     wanted: int
-    free: int
+    free: int | None
 
     @property
     def to_do(self) -> list[StagePlan]:
@@ -101,7 +101,7 @@ class Plan:
             least = budgets.needed(one.memory, budgets.driver(one.tasks))
             if least > self.budget.bytes:
                 raise budgets.refusal(one.stage.name, self.budget.bytes, least)
-        if self.disk_more > self.free:
+        if self.free is not None and self.disk_more > self.free:
             raise ConfigError(
                 "the disk is too small for the run",
                 where=str(self.output),
@@ -111,12 +111,12 @@ class Plan:
             )
 
 
-def plan(recipe: Recipe, workers: int, memory: str | None) -> Plan:
+def plan(recipe: Recipe, workers: int | None, memory: str | None) -> Plan:
     """Plans a recipe.
 
     Args:
         recipe: the loaded recipe.
-        workers: that are wanted; 0 works in one process.
+        workers: that are wanted; 0 works in one process, None is one a core.
         memory: `--memory`; None for the default.
 
     Raises:
@@ -138,9 +138,10 @@ def plan(recipe: Recipe, workers: int, memory: str | None) -> Plan:
     estimator = Estimator(finished, unneeded, sampled, to_judge[0] if to_judge else None, extents)
     planned = tuple(one for one in map(estimator.plan, ordered) if one.tasks)
     counts = finished[reader.fingerprint].counts["sources"] if reader.fingerprint in finished else {}
-    tasks = reader.tasks_by_source()
-    inputs = tuple(_input(name, one, sampled, counts.get(name), tasks[name]) for name, one in extents.items())
-    return Plan(recipe.output, inputs, planned, found, max(workers, 1), _free(recipe.output))
+    tasks = tasks_of(finished[reader.fingerprint]) if counts else reader.tasks_by_source()
+    inputs = tuple(_input(name, one, sampled, counts.get(name), tasks.get(name, 0)) for name, one in extents.items())
+    wanted = default_workers() if workers is None else max(workers, 1)
+    return Plan(recipe.output, inputs, planned, found, wanted, _free(recipe.output))
 
 
 def _sampled(stages: Sequence[DocumentStage], extents: dict[str, Extent]) -> Sampled:
@@ -160,10 +161,10 @@ def _input(name: str, one: Extent, sampled: Sampled | None, counts: dict[str, An
     return Input(name, one.files, one.bytes, text, tasks)
 
 
-def _free(folder: Location) -> int:
-    """Bytes that are free where a folder is, or will be; a store is never full."""
+def _free(folder: Location) -> int | None:
+    """Bytes that are free where a folder is, or will be; None in a store."""
     if not isinstance(folder, Path):
-        return sys.maxsize
+        return None
     there = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
     return shutil.disk_usage(there).free
 
@@ -200,11 +201,12 @@ def _totals(planned: Plan) -> list[str]:
     if not planned.to_do:
         return [f"{planned.output}: nothing to do: every stage is done"]
     most = max(map(planned.workers, planned.to_do))
+    peak, after = spelled(planned.disk_peak), spelled(planned.disk_after)
+    free = "" if planned.free is None else f"; {spelled(planned.free, up=False)} free"
     return [
         f"memory  about {spelled(planned.memory)} of {spelled(planned.budget.bytes, up=False)} "
         f"({planned.budget.origin}), with the driver",
-        f"disk    about {spelled(planned.disk_peak)} at the peak, {spelled(planned.disk_after)} when it is complete; "
-        + (f"{spelled(planned.free, up=False)} free" if planned.free < sys.maxsize else "in a store"),
+        f"disk    about {peak} at the peak, {after} when it is complete{free}",
         f"time    about {duration(planned.seconds)} with {most} worker{'s' if most != 1 else ''}",
         f"{planned.output}: ~ is estimated from a sample; behind a barrier it is an upper bound",
     ]

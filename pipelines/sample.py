@@ -4,6 +4,7 @@ A fresh process, so that its peak of memory is a worker's; a temporary folder, s
 to 16 MiB of text a source, about a second each with the usual steps, and one start of a worker.
 """
 
+import io
 import itertools
 import multiprocessing
 import signal
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,22 +23,22 @@ import zstandard
 
 from .. import storage
 from ..errors import MidtrainError, RunError
-from . import budget
+from . import budget, tasks
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
-from .inputs import EXPANSION, Split, Task
+from .inputs import InputFile, Split
 from .parts import PartWriter, read_part
 from .processes import start_fork_server
 from .readers.records import BATCH_BYTES
-from .readers.streams import blocks
+from .readers.streams import BUFFER
 from .reading import read
-from .tasks import Stretch
+
+T = TypeVar("T")
 
 SAMPLE_BYTES = 16 << 20  # of a source
 SAMPLE_ALL = 256 << 20  # of all sources: where there are many, each gives less
 PLACES = 4  # of a source, that the sample is taken from
 WARM_ROWS = 64  # documents that are judged once before the clock runs: models and kernels are loaded then
 LOOK_BYTES = 512 << 20  # of a compressed stream that are unpacked at most to reach a place inside (about 1 s)
-BLOCK = 1 << 20
 PROBE_BYTES = 4 << 20  # of a compressed file that are unpacked to see how far they stretch
 
 
@@ -171,50 +172,33 @@ def _sample(
 def _places(stage: DocumentStage, source: str) -> list[Any]:
     """A few places of a source at which reading can begin, spread over it.
 
-    They are tasks of a stage that reads (for those of a compressed file that is cut, where in it they begin) and parts
-    of the earlier stage of one that passes on.
+    They are tasks of a stage that reads, or places in large compressed files that are not cut yet, and parts of the
+    earlier stage of one that passes on.
     """
-    found: list[Any] = []
-    if isinstance(stage, ReadDocuments):
-        found = [_inside(stage, stretch) for stretch in stage.expected if stretch.source == source]
-    elif isinstance(stage, RemoveDuplicates):
-        found = [part for part in stage.upstream.parts if part.source == source]
-    count = min(PLACES, len(found))
-    return [found[(2 * number + 1) * len(found) // (2 * count)] for number in range(count)]
+    if isinstance(stage, RemoveDuplicates):
+        return _spread([part for part in stage.upstream.parts if part.source == source])
+    assert isinstance(stage, ReadDocuments)  # noqa: S101 - there are two kinds
+    done = stage.cutting is None or stage.cutting.manifest() is not None
+    large = [file for file in stage.cutting.files if file.source == source] if stage.cutting and not done else []
+    if large:
+        return [_inside(large, (2 * number + 1) / (2 * PLACES)) for number in range(PLACES)]
+    spec = next(one for one in stage.sources if one.name == source)
+    pieces = stage.cutting.pieces if stage.cutting and done else {}
+    stretches = _spread([stretch for stretch in stage.foreseen if stretch.source == source])
+    return [tasks.splits(stretch, spec, stage.files.by_source[source], pieces) for stretch in stretches]
 
 
-def _inside(stage: ReadDocuments, stretch: Stretch) -> Task | Inside:
-    """What a task reads up to the first piece of a file that is not cut yet; the place of that piece, where it begins
-    with one."""
-    large = {} if stage.cutting is None else {(file.source, file.relative): file for file in stage.cutting.files}
-    splits = stage.expected_splits(stretch)
-    file = large.get((splits[0].source, splits[0].relative))
-    if file is None:
-        return tuple(itertools.takewhile(lambda split: (split.source, split.relative) not in large, splits))
-    whole = Split(file.source, file.path, file.relative, 0, -1)
-    return Inside(whole, file.size, splits[0].origin / (file.size * EXPANSION))
+def _spread(items: Sequence[T]) -> list[T]:
+    """At most `PLACES` of the items, in the middle of equal stretches."""
+    count = min(PLACES, len(items))
+    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
 
 
-def _unpacked(place: Any, stretch: float, most: int, folder: Path) -> Any:
-    """A place that can be read at once: of one inside a compressed file its lines, in a file of their own."""
-    if not isinstance(place, Inside):
-        return place
-    path = folder / f"{place.at:.6f}-{Path(place.whole.path).stem}"  # what it was called before it was compressed
-    start = min(int(place.at * place.size * stretch), LOOK_BYTES)
-    path.write_bytes(_lines_behind(place.whole.path, start, most))
-    return (replace(place.whole, path=str(path)),)
-
-
-def _lines_behind(path: str, start: int, most: int) -> bytes:
-    """The lines of a compressed file that begin behind a byte of its stream, about so many bytes of them."""
-    held, seen = bytearray(), 0
-    for block in blocks(path, BLOCK):
-        held += block[max(start - seen, 0) :]
-        seen += len(block)
-        if len(held) >= most + BLOCK:
-            del held[held.rfind(b"\n") + 1 :]
-            break
-    return bytes(held[held.find(b"\n") + 1 :] if start else held)
+def _inside(files: Sequence[InputFile], at: float) -> Inside:
+    """A place in one of some files, `at` of the way through all of them."""
+    number, rest = divmod(at * len(files), 1)
+    file = files[int(number)]
+    return Inside(Split(file.source, file.path, file.relative, 0, -1), file.size, rest)
 
 
 def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
@@ -227,6 +211,23 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
         yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
     elif isinstance(stage, RemoveDuplicates):
         yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
+
+
+def _unpacked(place: Any, stretch: float, most: int, folder: Path) -> Any:
+    """A place that can be read at once: of one inside a compressed file its lines, in a file of their own."""
+    if not isinstance(place, Inside):
+        return place
+    path = folder / f"{place.at:.6f}-{Path(place.whole.path).stem}"  # what it was called before it was compressed
+    with storage.open_stream(place.whole.path) as raw, path.open("wb") as lines:
+        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
+        left = min(int(place.at * place.size * stretch), LOOK_BYTES)
+        if left:
+            while left > 0 and (block := stream.read(min(left, BUFFER))):
+                left -= len(block)
+            stream.readline()
+        while lines.tell() < most and (line := stream.readline()):
+            lines.write(line)
+    return (replace(place.whole, path=str(path)),)
 
 
 def _taken(stage: DocumentStage, places: Sequence[Any], most: int) -> Iterator[tuple[pa.RecordBatch, int]]:

@@ -97,11 +97,6 @@ class Stage(ABC):
         parents alone."""
         return UNKNOWN_MEMORY
 
-    def disk(self) -> int:
-        """Bytes that the folder takes, where options and finished parents tell it; 0 where it is next to nothing or a
-        sample has to tell."""
-        return 0
-
     def probe(self, task: int, start: int, stop: int) -> int:
         """Does to a task's documents from `start` to `stop` what `run` would, and leaves nothing behind.
 
