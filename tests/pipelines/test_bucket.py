@@ -124,7 +124,7 @@ def test_a_rerun_asks_for_a_handful(corpus, small_tasks, bucket, proxies, reach)
     with proxies(bucket.store) as proxy:
         reach(proxy.address)
         corpus.curate(**recipe)
-    assert len(proxy.requests) <= 35  # however many files there are
+    assert len(proxy.requests) <= 25  # however many files there are
     assert [one for one in proxy.requests if "part-" in one] == []
 
 
