@@ -44,9 +44,7 @@ def records(split: Split, selection: Selection | None = None) -> Iterator[Record
         ) from None
 
 
-def _group(
-    file: pq.ParquetFile, group: int, position: int, rows: int, selection: Selection | None
-) -> Iterator[Record]:
+def _group(file: pq.ParquetFile, group: int, position: int, rows: int, selection: Selection | None) -> Iterator[Record]:
     for batch in file.iter_batches(rows, row_groups=[group]):
         giant = batch.nbytes > GIANT * BATCH_BYTES
         runs = [(None, 0, batch.num_rows)] if selection is None else selection.runs(batch.num_rows)

@@ -144,7 +144,16 @@ class TestListing:
         + ["{}/a/*.txt", "{}/**/*", "{}/*/x/?.txt", "{}/l/*.txt", "nothing/*/*.txt"],
     )
     def test_a_pattern_names_the_files_that_glob_names(self, tmp_path, monkeypatch, pattern: str):
-        for name in ("0.txt", "a/1.txt", "a/x/1.txt", "a/x/2.txt", "a/.hidden.txt", "b/x/3.txt", "b/.h/4.txt", "a.txt/5"):
+        for name in (
+            "0.txt",
+            "a/1.txt",
+            "a/x/1.txt",
+            "a/x/2.txt",
+            "a/.hidden.txt",
+            "b/x/3.txt",
+            "b/.h/4.txt",
+            "a.txt/5",
+        ):
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_text(name)
         (tmp_path / "l").symlink_to(tmp_path / "a")
