@@ -8,6 +8,7 @@ Costs about 30 s a run on two cores, as root or where namespaces are permitted t
 import argparse
 import json
 import random
+import signal
 import sys
 import tempfile
 from dataclasses import asdict
@@ -63,6 +64,7 @@ def main() -> None:
     names = [name for name in faults.FAULTS if name.startswith(arguments.only)]
     if not names:
         parser.error(f"no fault begins with {arguments.only}; there are: {', '.join(faults.FAULTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that nodes and namespaces go too
     rows = []
     with tempfile.TemporaryDirectory() as temporary, three_nodes() as cluster:
         folder = Path(temporary)

@@ -56,10 +56,6 @@ class Cut(Stage):
         """As `footprints.cutting`."""
         return footprints.cutting()
 
-    def disk(self) -> int:
-        """About what the files take themselves."""
-        return sum(file.size for file in self.files)
-
     def run(self, task: int) -> TaskResult:
         """Cuts one file; the counts hold the bytes of text of each of its pieces.
 

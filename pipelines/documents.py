@@ -22,7 +22,8 @@ from ..mixtures.tasks import task
 from . import exchange, footprints, tasks
 from .choose_duplicates import DUPLICATES, ChooseDuplicates
 from .cut import Cut
-from .inputs import Files, Task, largest_units, text_bytes
+from .extents import largest_units
+from .inputs import Files, Task, text_bytes
 from .judging import judge
 from .parts import DROPPED, PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, read_part
 from .readers.records import POISONED, Quarantined
@@ -180,10 +181,6 @@ class ReadDocuments(DocumentStage):
     def tasks(self) -> int:
         """As many as there are shares of about the size."""
         return len(self.cut)
-
-    def expected_tasks(self) -> int:
-        """The number of tasks as it is estimated before large compressed files are in pieces."""
-        return len(self._cut({} if self.cutting is None else self.cutting.expected))
 
     def _cut(self, pieces: Pieces) -> tuple[Stretch, ...]:
         pairs = zip(self.sources, self.files.sources, strict=True)

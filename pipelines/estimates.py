@@ -14,8 +14,10 @@ from .. import storage
 from ..manifest import Manifest
 from . import footprints
 from .choose_duplicates import ROWS_PER_PARTITION, ChooseDuplicates, WriteKeys
+from .cut import Cut
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
-from .inputs import Extent
+from .extents import Extent
+from .inputs import EXPANSION
 from .parts import kept_parts, largest_part
 from .sample import Judged, Sample, Sampled
 from .stage import MARKERS, Stage
@@ -27,6 +29,8 @@ KEY_BATCH, CHOICE_BATCH = 376, 232  # bytes of a record batch of keys, of choice
 FILE_BYTES = 600  # of a task's entries in manifests
 TASK_SECONDS = 0.02  # CPU time of a task that has nothing to do
 TEXT_SECONDS = 3e-9  # CPU time a byte of text of a part that is read and hashed
+PIECE_SECONDS = 4e-9  # CPU time a byte of text that is decompressed and written in pieces
+PIECES_SIZE = 1.1  # bytes of the pieces a byte of a compressed file: they are compressed less
 ROW_SECONDS = 0.6e-6  # CPU time a row among which duplicates are chosen
 
 
@@ -131,8 +135,10 @@ class Estimator:
             return self._choice(stage)
         if isinstance(stage, DocumentStage):
             return self._documents(stage)
+        if isinstance(stage, Cut):
+            return self._pieces(stage)
         tasks = stage.tasks()
-        return StagePlan(stage, True, tasks, _markers(stage), memory=self._memory(stage, 0), disk=stage.disk())
+        return StagePlan(stage, True, tasks, _markers(stage), memory=self._memory(stage, 0))
 
     def _known(self, stage: Stage, done: Manifest) -> StagePlan:
         if isinstance(stage, DocumentStage):
@@ -142,6 +148,11 @@ class Estimator:
         kept = int(done.counts.get("kept", documents))
         tasks = sum(tasks_of(done).values()) if isinstance(stage, DocumentStage) else len(done.files)
         return StagePlan(stage, False, tasks, tasks, documents, kept, disk=size, held=size)
+
+    def _pieces(self, stage: Cut) -> StagePlan:
+        size = sum(file.size for file in stage.files)
+        seconds = size * EXPANSION * PIECE_SECONDS
+        return self._of(stage, stage.tasks(), 0, 0, stage.memory(), size * PIECES_SIZE, seconds)
 
     def _keys(self, stage: WriteKeys) -> StagePlan:
         passed = self._passed[stage.upstream.fingerprint]

@@ -181,52 +181,6 @@ def file_bytes(relative: str, size: int) -> int:
     return size * (EXPANSION if compressed(relative) else 1)
 
 
-def largest_units(sources: Sequence[SourceSpec], files: Files) -> tuple[int, int]:
-    """Bytes of the largest row group, and of the largest file that is one document: what is held as a whole."""
-    group = max((max(groups) for own in files.sources for groups in own.row_groups if groups), default=0)
-    whole = 0
-    for source, own in zip(sources, files.sources, strict=True):
-        for relative, size in zip(own.relatives, own.sizes, strict=True) if source.document == "file" else ():
-            if source.container(relative) == "text":
-                whole = max(whole, file_bytes(relative, size))
-    return group, whole
-
-
-@dataclass(frozen=True)
-class Extent:
-    """How much there is of a source: files, their bytes, and the bytes of records in them.
-
-    Args:
-        plain: bytes of records that are known: uncompressed files, row groups of Parquet.
-        compressed: bytes of compressed files, whose records only a look inside can measure.
-        probe: one of these, from the middle; empty where there is none.
-        problems: of a generated source.
-    """
-
-    files: int
-    bytes: int
-    plain: int
-    compressed: int
-    probe: str
-    problems: int
-
-
-def extent(source: SourceSpec, files: Files) -> Extent:
-    """How much there is of a source."""
-    own = files.by_source[source.name]
-    packed = [number for number, relative in enumerate(own.relatives) if compressed(relative)]
-    stream = sum(own.sizes[number] for number in packed)
-    plain = sum(sum(groups) if groups else size for groups, size in zip(own.row_groups, own.sizes, strict=True))
-    return Extent(
-        files=len(own),
-        bytes=sum(own.sizes),
-        plain=plain - stream,
-        compressed=stream,
-        probe=own[packed[len(packed) // 2]].path if packed else "",
-        problems=(source.count or 0) * len(source.tasks),
-    )
-
-
 def compressed(path: str) -> bool:
     """Whether a file is a compressed stream, by its ending."""
     return path.endswith(storage.COMPRESSIONS)

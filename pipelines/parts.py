@@ -21,8 +21,8 @@ from .readers.records import Quarantined
 from .stage import Counts, TaskResult
 
 ROW_GROUP_BYTES = 32 << 20
-SLICE_ROWS = 8192  # of a part that are read at a time
 AHEAD = 4 << 20  # bytes of a part in a store that a request brings beyond the column asked for: the next ones
+SLICE_ROWS = 8192  # of a part that are read at a time
 DROPPED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),

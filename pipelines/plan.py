@@ -20,7 +20,7 @@ from .curate import plan as stages_of
 from .documents import DocumentStage, ReadDocuments
 from .estimates import Estimator, StagePlan, in_order, needed, tasks_of
 from .executor import default_workers
-from .inputs import Extent, extent
+from .extents import Extent, extent
 from .recipe import Recipe
 from .sample import Sampled, take
 

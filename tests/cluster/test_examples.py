@@ -113,6 +113,7 @@ def slurm(tmp_path, monkeypatch):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "[a-c]", "SLURM_CPUS_PER_TASK": "5"}
+    job["SLURM_MEM_PER_NODE"] = "1000"  # MiB
     job |= {"PYTHON": str(tmp_path / "python"), "SAID": str(tmp_path / "said")}
     job["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
 
@@ -133,7 +134,7 @@ def test_the_slurm_script_starts_a_head_then_nodes_then_the_run_and_ends_them(sl
     assert f"--port={port} " in said[0]
     nodes = sorted(line for line in said[1:] if " start " in line)
     assert [line[:1] for line in nodes] == ["b", "c"]
-    assert all(f"--address=127.0.0.1:{port} --num-cpus=5 " in line for line in nodes)
+    assert all(f"--address=127.0.0.1:{port} --num-cpus=5 --memory=900000000 " in line for line in nodes)
     (driver,) = (line for line in said if " midtrain " in line)
     assert driver == f"a token 64 -m midtrain curate recipe.yaml --ray 127.0.0.1:{port} --set seed=1"
     assert time.monotonic() - began < 40  # none of them, who sleep for a minute, was waited for

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import faults
+from tests.cluster import faults, network
 from tests.cluster.corpora import Corpora
 from tests.cluster.faults import Moment
 from tests.cluster.nodes import Cluster, three_nodes
@@ -54,3 +54,14 @@ def test_the_files_are_those_of_an_undisturbed_run(
     assert row.gap < GOES_ON_WITHIN
     if fault in ("worker killed", "link down", "document crashes", "document eats"):  # else a task may just have ended
         assert row.lost > 0
+
+
+def test_where_no_namespace_is_permitted_links_alone_cannot_be_cut(
+    made: Corpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "_permitted", lambda name: "not permitted")
+    with three_nodes() as cluster:
+        assert [node.place.address for node in cluster.nodes] == ["127.0.0.2", "127.0.0.3", "127.0.0.4"]
+        with pytest.raises(faults.Unfit, match="no link can be cut: not permitted"):
+            faults.do("link down", Moment(0.1), cluster, made, tmp_path / "link")
+        assert faults.do("raylet killed", Moment(0.1), cluster, made, tmp_path / "raylet").same

@@ -15,7 +15,7 @@ import xxhash
 from midtrain.manifest import OutputFile
 from midtrain.pipelines import exchange
 from midtrain.pipelines.executor import Job, run_job
-from midtrain.pipelines.stage import Stage, TaskResult
+from midtrain.pipelines.stage import Stage, Tally, TaskResult
 
 WIDTH = 4096  # bytes of payload a row
 SCHEMA = pa.schema([("number", pa.int64()), ("payload", pa.large_binary())])
@@ -88,7 +88,7 @@ def complete(stage):
     """The manifest of a stage and the most memory that one of its tasks took."""
     stage.folder.mkdir(parents=True)
     done = [run_job(Job(stage, task)) for task in range(stage.tasks())]
-    return stage.complete([one.result for one in done]), max(one.memory for one in done)
+    return stage.complete(Tally(one.result for one in done)), max(one.memory for one in done)
 
 
 def main():

@@ -9,9 +9,10 @@ import sys
 
 import orjson
 from midtrain.mixtures import schema
-from midtrain.pipelines import budget, build, curate, inputs, recipe
+from midtrain.pipelines import budget, build, curate, inputs, processes, recipe
 from midtrain.pipelines.estimates import in_order
-from midtrain.pipelines.processes import local, start_fork_server
+from midtrain.pipelines.executor import InProcess
+from midtrain.pipelines.stage import Tally
 from midtrain.progress import Progress
 
 
@@ -22,7 +23,7 @@ def work(stage, send):
         results.append(stage.run(task))
         peaks.append(budget.peak())
         stage.write_marker(task, results[-1])
-    counts = stage.complete(results).counts
+    counts = stage.complete(Tally(results)).counts
     disk = sum(path.stat().st_size for path in stage.folder.rglob("*") if path.is_file())
     documents = counts.get("documents", 0)
     came_to = {"tasks": len(results), "documents": documents, "kept": counts.get("kept", documents)}
@@ -34,13 +35,13 @@ def stages():
     loaded = recipe.load(sys.argv[1])
     if len(sys.argv) == 3:
         return in_order(curate.plan(loaded)[-1])
-    curate.curate(loaded, local(0), Progress(shown=False))
+    curate.curate(loaded, InProcess(), Progress(shown=False))
     found = build.stages_of(schema.load(sys.argv[3], ()))
     return [stage for shards in found.shards for stage in in_order(shards)]
 
 
 def main():
-    start_fork_server()
+    processes.start_fork_server()
     context = multiprocessing.get_context("forkserver")
     found = []
     inputs.MIN_SPLIT = int(sys.argv[2])

@@ -18,6 +18,7 @@ from midtrain.pipelines.cut import Cut, large_files
 from midtrain.pipelines.inputs import Files, InputFile, SourceFiles, Split
 from midtrain.pipelines.reading import read
 from midtrain.pipelines.recipe import SourceSpec
+from midtrain.pipelines.stage import Tally
 
 WEB = SourceSpec(name="web", path="*")
 
@@ -29,7 +30,7 @@ def cutting(path: Path, piece: int, relative: str = "") -> Cut:
 
 
 def done(stage: Cut) -> Manifest:
-    return stage.complete([stage.run(task) for task in range(stage.tasks())])
+    return stage.complete(Tally(stage.run(task) for task in range(stage.tasks())))
 
 
 def contents(stage: Cut) -> list[bytes]:
