@@ -140,8 +140,21 @@ class TestListing:
 
     @pytest.mark.parametrize(
         "pattern",
-        ["*.txt", "**/*.txt", "a/**", "**", "a/*/*.txt", "*/*", "./**/[12].txt", "a/.hidden*", "?/x/*", "a//*.txt"]
-        + ["{}/a/*.txt", "{}/**/*", "{}/*/x/?.txt", "{}/l/*.txt", "nothing/*/*.txt"],
+        [
+            *(
+                "*.txt",
+                "**/*.txt",
+                "a/**",
+                "**",
+                "a/*/*.txt",
+                "*/*",
+                "./**/[12].txt",
+                "a/.hidden*",
+                "?/x/*",
+                "a//*.txt",
+            ),
+            *("{}/a/*.txt", "{}/**/*", "{}/*/x/?.txt", "{}/l/*.txt", "nothing/*/*.txt"),
+        ],
     )
     def test_a_pattern_names_the_files_that_glob_names(self, tmp_path, monkeypatch, pattern: str):
         for name in (

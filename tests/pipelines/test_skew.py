@@ -69,7 +69,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture
 def quick_folder(tmp_path: Path) -> Iterator[Path]:
     """A folder in memory where there is one, since a busy disk takes a minute to remove 200,000 files."""
-    memory = Path("/dev/shm")  # noqa: S108
+    memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 * FILES * FILE_BYTES
     with tempfile.TemporaryDirectory(dir=memory if roomy else tmp_path) as name:
         yield Path(name)
