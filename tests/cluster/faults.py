@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -217,8 +218,11 @@ def head_killed(attempt: Attempt, moment: Moment) -> None:
 def disk_full(attempt: Attempt, moment: Moment) -> None:
     """The disk of the output fills up, is made larger, and the same command runs again."""
     needed = sum(path.stat().st_size for path in attempt.corpus.undisturbed.rglob("*") if path.is_file())
-    if why := resize(attempt.cluster.disk, LEAST_DISK + int(moment.share * needed)):
-        raise Unfit(f"no small disk can be mounted: {why}")
+    if attempt.cluster.no_disk:
+        raise Unfit(attempt.cluster.no_disk)
+    for left in attempt.cluster.disk.iterdir():
+        shutil.rmtree(left)
+    resize(attempt.cluster.disk, LEAST_DISK + int(moment.share * needed))
     attempt.output = attempt.cluster.disk / attempt.folder.name
     attempt.start()
     attempt.strike()

@@ -97,7 +97,7 @@ class Cluster:
     def __init__(self, folder: Path, net: Network, limits: list[tuple[str, ...]], no_links: str, no_memory: str):
         self.folder = folder
         self.net = net
-        self.no_links, self.no_memory = no_links, no_memory  # why a link cannot be cut, or memory not limited
+        self.no_links, self.no_memory, self.no_disk = no_links, no_memory, ""  # why links cannot be cut, and so on
         self.python = bare_python(folder / "venv")
         shutil.copyfile(poison.__file__, packages_of(self.python) / "sitecustomize.py")
         (folder / "token").write_text(secrets.token_hex(32))
@@ -195,7 +195,7 @@ def three_nodes() -> Iterator[Cluster]:
     try:
         with limited(NODES, MEMORY) as (limits, no_memory), network(NODES) as (net, no_links):
             cluster = Cluster(folder, net, limits, no_links, no_memory)
-            with _small_disk(cluster.disk):
+            with _small_disk(cluster.disk) as cluster.no_disk:
                 try:
                     cluster.mend()
                     yield cluster
@@ -207,25 +207,21 @@ def three_nodes() -> Iterator[Cluster]:
 
 
 @contextlib.contextmanager
-def _small_disk(path: Path) -> Iterator[None]:
-    """A file system that can be made small; mounted before the nodes, which have mounts of their own, begin."""
+def _small_disk(path: Path) -> Iterator[str]:
+    """A file system that can be made small, for the block; or why there is none.
+
+    It is mounted before the nodes begin, which have mounts of their own.
+    """
     path.mkdir()
-    mounted = _mount("-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", str(path)) == ""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL_DISK}", "tmpfs", path]
+    said = subprocess.run(mount, capture_output=True, text=True)
     try:
-        yield
+        yield f"no small disk can be mounted: {said.stderr.strip()}" if said.returncode else ""
     finally:
-        if mounted:
+        if said.returncode == 0:
             subprocess.run(["umount", "--lazy", path], check=True)
 
 
-def resize(disk: Path, size: int) -> str:
-    """Makes the small disk as large as said; why it cannot be, where there is none."""
-    return _mount("-o", f"remount,size={size}", str(disk))
-
-
-def _mount(*arguments: str) -> str:
-    try:
-        said = subprocess.run(["mount", *arguments], capture_output=True, text=True)
-    except FileNotFoundError:
-        return "mount is not installed"
-    return said.stderr.strip() if said.returncode else ""
+def resize(disk: Path, size: int) -> None:
+    """Makes the small disk as large as said: no smaller than what lies on it."""
+    subprocess.run(["mount", "-o", f"remount,size={size}", disk], check=True, capture_output=True)

@@ -51,7 +51,8 @@ def test_the_files_are_those_of_an_undisturbed_run(
     except faults.Unfit as why:
         pytest.skip(str(why))
     assert row.same, row.note
-    assert row.gap < GOES_ON_WITHIN
+    if fault in ("link down", "link flaps"):
+        assert row.gap < GOES_ON_WITHIN
     if fault in ("worker killed", "link down", "document crashes", "document eats"):  # else a task may just have ended
         assert row.lost > 0
 
