@@ -14,6 +14,7 @@ import orjson
 from midtrain.filters.rules import Decision, Filter
 from midtrain.pipelines import curate as curation
 from midtrain.pipelines import recipe as recipes
+from midtrain.pipelines.processes import local
 from midtrain.pipelines.readers import jsonl, parquet, reasoning, records, text
 from midtrain.pipelines.recipe import Step
 from midtrain.progress import Progress
@@ -81,4 +82,4 @@ def curate(path, workers):
     loaded = recipes.load(path)
     names = tuple(source.name for source in loaded.spec.sources)
     harmless = dataclasses.replace(loaded, steps=(Step("harmless", Harmless(), names), *loaded.steps))
-    return curation.curate(harmless, workers, Progress(shown=False))
+    return curation.curate(harmless, local(workers), Progress(shown=False))
