@@ -98,10 +98,10 @@ class Stage(ABC):
         return UNKNOWN_MEMORY
 
     def probe(self, task: int, start: int, stop: int) -> int:
-        """Does to a task's documents from `start` to `stop` what `run` would, and leaves nothing behind.
+        """Does to a task's records from `start` to `stop` what `run` would, and leaves nothing behind.
 
         Returns:
-            The number of the task's documents.
+            The number of the task's records.
 
         Raises:
             NotImplementedError: tasks of this stage cannot be divided.
@@ -109,7 +109,7 @@ class Stage(ABC):
         raise NotImplementedError(f"{self.name} is not divisible")
 
     def poison(self, task: int, document: int, why: str) -> None:
-        """Notes that a document of a task kills its process: `run` sets it aside from now on."""
+        """Notes that a record of a task kills its process: `run` sets it aside from now on."""
         known = self.poisoned(task)
         with storage.atomic_write(self.folder / MARKERS / f"{task:05d}.poison") as stream:
             stream.write(orjson.dumps({**{str(key): value for key, value in known.items()}, str(document): why}))
