@@ -1,11 +1,14 @@
 """What curate and build print when they are done: a table for people, the same numbers as data for machines."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..tables import Table, columns
-from .build import BuildResult
 from .curate import Curated, reasons
 from .stage import Stage
+
+if TYPE_CHECKING:  # a curation that finds all done should not wait for what only building needs
+    from .build import BuildResult
 
 
 def stages(planned: Sequence[Stage]) -> Table:
@@ -37,7 +40,7 @@ def curated(result: Curated, output: str) -> Table:
     return Table(text, {**data, "fingerprint": result.manifest.fingerprint})
 
 
-def built(result: BuildResult, output: str) -> Table:
+def built(result: "BuildResult", output: str) -> Table:
     """Planned against realised tokens of every source and phase."""
     rows = [["phase", "source", "share", "planned", "realised", "sequences", "padding", "epochs", "dropped"]]
     for row in result.rows:
