@@ -6,25 +6,19 @@ moment, and sees the run (or the one that must follow it) to its end. Costs 10 t
 
 import contextlib
 import itertools
-import json
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import corpora, poison
-from tests.cluster.corpora import MAIN, Corpora, Corpus
+from tests.cluster.attempt import Attempt
+from tests.cluster.corpora import Corpora
 from tests.cluster.nodes import SMALL_DISK, Cluster, Node, resize
 from tests.cluster.processes import end
 
-BEGINS_WITHIN = 120.0  # seconds, workers may have to compile kernels first
-ENDS_WITHIN = 150.0  # seconds
-STALL = 2.0  # minutes: a run that waits in vain says so before it is taken for hung
 AFTERMATH = 3.0  # seconds in which workers that were cut off write what they were about to
 LEAST_DISK = 64 << 10  # bytes
 OTHERS = 1, 2  # the nodes that have no driver beside them
@@ -47,100 +41,6 @@ class Moment:
     share: float
     node: int = 1
     seconds: float = 10.0
-
-
-@dataclass
-class Attempt:
-    """One output, and the runs that it takes to complete it."""
-
-    cluster: Cluster
-    corpus: Corpus
-    output: Path
-    folder: Path
-    runs: int = 0
-    process: "subprocess.Popen[bytes] | None" = None
-    struck: float = 0.0  # seconds since the epoch
-    node: int | None = None  # that was struck
-    codes: list[int] = field(default_factory=list)
-
-    def start(self) -> None:
-        """Starts a driver beside the head."""
-        self.runs += 1
-        recipe = self.folder / "recipe.json"
-        recipe.write_text(json.dumps(self.corpus.recipe(self.output)))
-        command = [*self.cluster.enter, sys.executable, "-c", MAIN, "curate", str(recipe)]
-        command += ["--ray", self.cluster.address, "--stall", str(STALL)]
-        with open(self.said, "wb") as said:
-            self.process = subprocess.Popen(
-                command,
-                cwd=self.folder,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **self.cluster.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=said,
-                stderr=said,
-                start_new_session=True,
-            )
-
-    @property
-    def said(self) -> Path:
-        """What the newest driver prints."""
-        return self.folder / f"said-{self.runs}"
-
-    def reach(self, share: float, *nodes: int) -> None:
-        """Waits until so much of all tasks is done, at least one, and one of the nodes, if any are named, works on one.
-
-        The node becomes `node`: the first that does, since one that came back a moment ago may still compile kernels.
-        """
-        wanted = max(int(share * len(corpora.finished(self.corpus.undisturbed))), 1)
-        deadline = time.monotonic() + BEGINS_WITHIN
-        while len(corpora.finished(self.output)) < wanted or (nodes and not self._find_busy(nodes)):
-            assert self.driver.poll() is None, f"ended before the fault: {self.said.read_text()}"
-            assert time.monotonic() < deadline, f"{wanted} tasks were not reached: {self.said.read_text()}"
-            time.sleep(0.01)
-        self.strike()
-
-    def _find_busy(self, nodes: tuple[int, ...]) -> bool:
-        self.node = next((number for number in nodes if self.cluster.nodes[number].busy()), None)
-        return self.node is not None
-
-    def strike(self) -> None:
-        """Notes that something breaks now."""
-        self.struck = time.time()
-
-    @property
-    def driver(self) -> "subprocess.Popen[bytes]":
-        """The newest driver."""
-        assert self.process is not None
-        return self.process
-
-    def kill(self) -> None:
-        """SIGKILL to the driver."""
-        self.driver.kill()
-        self.codes.append(self.driver.wait())
-
-    def finish(self, code: int = 0) -> str:
-        """Sees the driver to its end, which must have this exit code; what it said."""
-        try:
-            found = self.driver.wait(ENDS_WITHIN)
-        except subprocess.TimeoutExpired:
-            self.abandon()
-            raise AssertionError(f"hung for {ENDS_WITHIN:.0f} s: {self.said.read_text()}") from None
-        self.codes.append(found)
-        said = self.said.read_text()
-        assert found == code, f"exit code {found}, not {code}: {said}"
-        return said
-
-    def again(self) -> None:
-        """Runs the same command once more, to the end."""
-        self.start()
-        self.finish()
-
-    def abandon(self) -> None:
-        """Ends a driver that still runs."""
-        if self.process is not None and self.process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
 
 
 @dataclass(frozen=True)
