@@ -4,6 +4,7 @@ Verbs import what they need when they run, so `midtrain --help` answers at once.
 its exit code (2 for a wrong configuration, 1 for a failed run), never with a traceback.
 """
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,8 @@ import typer
 from .errors import ConfigError, MidtrainError, RunError, missing_extra
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from .pipelines.executor import Executor
     from .progress import Progress
 
@@ -46,6 +49,10 @@ RayAddress = Annotated[
     str | None,
     typer.Option("--ray", metavar="local|auto|ADDRESS", help="Run on Ray: started here, found, or at an address."),
 ]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="SIZE", help="Memory that the run may use: 8GiB. Default: 80 % of what the machine leaves."),
+]
 Stall = Annotated[
     float, typer.Option(min=0, metavar="MINUTES", help="End a run in which no task ended for so long; it can go on.")
 ]
@@ -74,6 +81,7 @@ def curate(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
     overrides: Set = None,
     workers: Workers = None,
+    memory: Memory = None,
     ray: RayAddress = None,
     stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
@@ -90,9 +98,26 @@ def curate(
         _show(summaries.stages(pipeline.plan(loaded)), as_json)
         return
     progress = _progress(as_json)
-    with progress.running():
-        result = pipeline.curate(loaded, _executor(ray, workers, progress), progress, overwrite, stall * 60)
+    with _at_work(progress):
+        result = pipeline.curate(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
+
+
+@app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")
+def plan(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Set = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    as_json: Json = False,
+) -> None:
+    """Plans a recipe from a sample; refuses one that cannot fit, with the table all the same."""
+    from .pipelines import plan as planning
+    from .pipelines import recipe as recipes
+
+    planned = planning.plan(recipes.load(recipe, overrides or ()), workers, memory)
+    _show(planning.table(planned), as_json)
+    planned.refuse()
 
 
 @app.command(help="Build: curated documents to tokenized, packed shards and the exact order of training.")
@@ -100,6 +125,7 @@ def build(
     mixture: Annotated[str, typer.Argument(metavar="MIXTURE.yaml")],
     overrides: Set = None,
     workers: Workers = None,
+    memory: Memory = None,
     ray: RayAddress = None,
     stall: Stall = STALL_MINUTES,
     dry_run: DryRun = False,
@@ -116,8 +142,8 @@ def build(
         _show(summaries.stages(pipeline.stages_of(loaded).shards), as_json)
         return
     progress = _progress(as_json)
-    with progress.running():
-        result = pipeline.build(loaded, _executor(ray, workers, progress), progress, overwrite, stall * 60)
+    with _at_work(progress):
+        result = pipeline.build(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
     _show(summaries.built(result, loaded.value.output), as_json)
 
 
@@ -238,15 +264,24 @@ def _needs_torch() -> None:
         raise missing_extra("torch", "train", "the trainer")
 
 
-def _executor(ray: str | None, workers: int | None, progress: "Progress") -> "Executor":
+def _executor(ray: str | None, workers: int | None, memory: str | None, progress: "Progress") -> "Executor":
     """Where tasks run: this process, local processes (one a core, unless a number was given), a Ray cluster."""
+    from .pipelines import budget
+
     if ray is not None:
         from .pipelines.cluster import RayCluster
 
-        return RayCluster(ray, workers, progress.say)
+        return RayCluster(ray, workers, None if memory is None else budget.of(memory).bytes, progress.say)
     from .pipelines.processes import local
 
-    return local(workers)
+    return local(workers, budget.of(memory).bytes)
+
+
+@contextlib.contextmanager
+def _at_work(progress: "Progress") -> "Iterator[None]":
+    """Shows progress; what libraries print meanwhile (Ray, of nodes that died) goes where it spoils no result."""
+    with progress.running(), contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def _progress(quiet: bool) -> "Progress":

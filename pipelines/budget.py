@@ -196,17 +196,22 @@ def refusal(stage_name: str, budget: int, needed: int) -> ConfigError:
     return ConfigError(
         f"{stage_name}: the memory is too small for a single worker",
         seen=spelled(budget, up=False),
-        expected=f"at least {spelled(needed)}",
-        fix=f"--memory {spelled(needed)}, on a machine or in a control group that has it",
+        expected=f"at least {spelled(needed, up=True)}",
+        fix=f"--memory {spelled(needed, up=True)}, on a machine or in a control group that has it",
     )
 
 
-def spelled(size: int, up: bool = True) -> str:
-    """A number of bytes in two or three digits, as `--memory` takes it: `1.3GB`, `640MB`; rounded up, or down."""
+def spelled(size: int, up: bool | None = None) -> str:
+    """A number of bytes in two or three digits, as `--memory` takes it: `1.3GB`, `640MB`.
+
+    Args:
+        size: bytes.
+        up: whether it is rounded up, as what is needed is, or down, as what is there; None to the nearest.
+    """
     for unit, scale in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6), ("KB", 10**3)):
         if size >= scale:
             step = scale // 10 if size < 100 * scale else scale
-            whole = (-(-size // step) if up else size // step) * step
+            whole = (size + {True: step - 1, False: 0, None: step // 2}[up]) // step * step
             return f"{whole / scale:.1f}".removesuffix(".0") + unit
     return f"{size}B"
 
@@ -225,6 +230,11 @@ def peak() -> int:
     (Linux 4.0, /proc/self/clear_refs): what is wrong is at most by how much the mapped pages changed between two looks.
     """
     return _watch.end()
+
+
+def held(process: int | None) -> int:
+    """Bytes that a process holds now, without page cache; 0 where it has ended."""
+    return _anonymous(_fields(Path("/proc") / str(process) / "status"))
 
 
 class _Watch:

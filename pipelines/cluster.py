@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import ConfigError, RunError
+from . import budget
 from .executor import IN_FLIGHT_PER_WORKER, WITH_THE_JOB, Done, Job, Outcome, default_workers, pack, run_job, unpack
 from .stage import Stage
 
@@ -51,36 +52,43 @@ class RayCluster:
         address: `local` starts Ray on this machine, `auto` finds the cluster that this machine belongs to, else the
             address of a cluster (`HOST:6379`, or `ray://HOST:10001` from outside).
         workers: how many jobs are under way at a time; by default two a CPU of the cluster, one of them waiting.
+        memory: bytes that a cluster started here may hold; None for what the machine leaves. Nodes that were started
+            elsewhere say themselves how much they have.
         say: prints a line, once: where the dashboard is.
 
     Raises:
         ConfigError: Ray is not installed, or nothing listens at the address.
     """
 
-    def __init__(self, address: str, workers: int | None, say: Callable[[str], None]) -> None:
+    def __init__(self, address: str, workers: int | None, memory: int | None, say: Callable[[str], None]) -> None:
         if find_spec("ray") is None:
             raise ConfigError("--ray needs the package ray, which is not installed", fix="pip install ray")
         if address not in ("local", "auto"):
             _check_reachable(address)
-        self._address, self._workers, self._say = address, workers, say
+        if address != "local" and memory is not None:
+            raise ConfigError(
+                "the nodes of a cluster say how much memory they have",
+                where=f"--ray {address} --memory",
+                fix="leave --memory out, and start nodes with `ray start --memory BYTES`",
+            )
+        self._address, self._workers, self._memory, self._say = address, workers, memory, say
         self._ray: Any = None
         self._remote: Any = None
         self._jobs: dict[Any, Job] = {}
         self._packed: tuple[Stage, str, Any] | None = None
-        self._cpus = 0.0
+        self._need = (1.0, 0)  # CPUs and bytes of a task
+        self._room = 0  # tasks that the nodes hold at a time
         self._looked = 0.0
         self._heard = 0.0  # when a job last ended: a head that may be gone is not asked, it would not answer
         self._staging: tempfile.TemporaryDirectory[str] | None = None
-        self._stage_cpus = 1.0
 
     @property
     def slots(self) -> int:
-        """As many as the cluster, whose nodes come and go, has CPUs for; or as were asked for."""
-        if not self._cpus or (self._heard > self._looked + LOOK_FOR_NODES_EVERY):
-            self._cpus = self._ray.cluster_resources().get("CPU", 0.0)
+        """As many as the cluster, whose nodes come and go, has CPUs and memory for; or as were asked for."""
+        if not self._room or (self._heard > self._looked + LOOK_FOR_NODES_EVERY):
+            self._room = max(sum(self._fit(node) for node in self._nodes()), 1)
             self._looked = time.monotonic()
-        room = max(int(self._cpus / self._stage_cpus), 1)
-        return room if self._address == "local" or self._workers is None else min(room, self._workers)
+        return self._room if self._address == "local" or self._workers is None else min(self._room, self._workers)
 
     @property
     def capacity(self) -> int:
@@ -93,18 +101,30 @@ class RayCluster:
         """Joins the cluster, or starts it.
 
         Raises:
-            ConfigError: no cluster answers, or it refuses the token.
+            ConfigError: no cluster answers, it refuses the token, or no node has the memory that a task needs.
         """
         if self._ray is None:
             self._connect()
-        self._stage_cpus = stage.num_cpus or 1.0
+        self._need, self._room = (stage.num_cpus or 1.0, stage.memory()), 0
+        largest = max((int(node.get("memory", 0)) for node in self._nodes()), default=0)
+        if 0 < largest < stage.memory():
+            raise budget.refusal(f"{stage.name}, on the largest node", largest, stage.memory())
+
+    def _nodes(self) -> list[dict[str, float]]:
+        """What each node that is alive has."""
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _fit(self, node: dict[str, float]) -> int:
+        cpus, memory = self._need
+        by_memory = node["memory"] // memory if memory and "memory" in node else float("inf")
+        return int(min(node.get("CPU", 0.0) // cpus, by_memory))
 
     def submit(self, job: Job) -> None:
         """Hands the job to the scheduler, with what its stage says that it needs."""
         stage = job.stage
-        needs = {"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus, "name": f"{stage.name} {job.task}"}
+        needs = {"num_cpus": stage.num_cpus, "num_gpus": stage.num_gpus, "memory": self._need[1]}
         key, parcel = self._parcel(stage)
-        carried = self._remote.options(**needs)
+        carried = self._remote.options(**needs, name=f"{stage.name} {job.task}")
         self._jobs[carried.remote(key, parcel, job.task, job.start, job.stop)] = job
 
     def wait(self, seconds: float) -> list[Outcome]:
@@ -144,7 +164,8 @@ class RayCluster:
         parent = SHORT_TEMPORARY if Path(SHORT_TEMPORARY).is_dir() else None
         self._staging = tempfile.TemporaryDirectory(prefix="midtrain-", dir=parent, ignore_cleanup_errors=True)
         if self._address == "local":
-            _start(ray, self._workers or default_workers(), self._staging.name)
+            own = self._memory or budget.machine()
+            _start(ray, self._workers or default_workers(), own - budget.DRIVER, self._staging.name)
         else:
             dashboard = _join(ray, self._address, Path(self._staging.name))
             if dashboard:
@@ -173,18 +194,25 @@ class RayCluster:
                 where=str(job.stage.folder),
                 fix="see the runtime_env logs of the node",
             ) from None
+        except errors.LocalRayletDiedError:  # every further job would be lost too
+            raise RunError(
+                "the node of Ray on this machine has died: nothing can be handed to the cluster any more",
+                where=str(job.stage.folder),
+                fix="see raylet.out in Ray's folder, start the node, and run again: finished tasks are kept",
+            ) from None
         except errors.RayError as lost:
-            by_node = isinstance(lost, errors.NodeDiedError | errors.LocalRayletDiedError | errors.ObjectLostError)
+            by_node = isinstance(lost, errors.NodeDiedError | errors.ObjectLostError)
             why = f"its worker was lost: {type(lost).__name__}: {_first_line(lost)}"
             return Outcome(job, None, why, blamed=not by_node)
 
 
-def _start(ray: Any, cpus: int, temporary: str) -> None:
+def _start(ray: Any, cpus: int, memory: int, temporary: str) -> None:
     """Starts a cluster of this machine that ends with this process."""
     with _kept_quiet():
         ray.init(
             address="local",
             num_cpus=cpus,
+            _memory=memory,
             object_store_memory=OBJECT_STORE,
             include_dashboard=False,
             logging_level="ERROR",

@@ -44,9 +44,10 @@ class Selection:
             "where": self.source.model_dump(mode="json")["where"],
         }
 
-    def largest_part(self) -> int:
-        """Bytes of text of the largest part, taken by its file's share of all."""
-        return self.text_bytes * max(part.bytes for part in self.parts) // sum(part.bytes for part in self.parts)
+    def largest_part(self) -> tuple[int, int]:
+        """Bytes of text, taken by its file's share of all, and rows of the largest part."""
+        largest = max(self.parts, key=lambda part: part.bytes)
+        return self.text_bytes * largest.bytes // sum(part.bytes for part in self.parts), largest.rows
 
     def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The selected rows of a part, with the named columns.

@@ -5,6 +5,7 @@ aside with what is wrong. Costs one pass over the text beside what the steps do.
 """
 
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +22,10 @@ from ..mixtures.tasks import task
 from . import exchange, footprints, tasks
 from .choose_duplicates import DUPLICATES, ChooseDuplicates
 from .cut import Cut
-from .inputs import Files, Task, file_bytes, text_bytes
+from .extents import largest_units
+from .inputs import Files, Task, text_bytes
 from .judging import judge
-from .parts import DROPPED, PartWriter, check_sum, kept_parts, quarantine_sample, read_part
+from .parts import DROPPED, PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, read_part
 from .readers.records import POISONED, Quarantined
 from .readers.selection import Selection
 from .reading import read
@@ -57,15 +59,6 @@ class DocumentStage(Stage):
     def name(self) -> str:
         """The last step's name."""
         return self.label
-
-    def largest_part(self) -> tuple[int, int]:
-        """Bytes of text and rows of the largest part, once the stage is finished: a source's text by its parts' sizes."""
-        counts = self.finished().counts["sources"]
-        stored: dict[str, int] = {}
-        for part in self.parts:
-            stored[part.source] = stored.get(part.source, 0) + part.bytes
-        texts = (counts[part.source]["text_bytes"] * part.bytes // stored[part.source] for part in self.parts)
-        return max(texts, default=0), max((part.rows for part in self.parts), default=0)
 
     @cached_property
     def parts(self) -> list[OutputFile]:
@@ -189,10 +182,6 @@ class ReadDocuments(DocumentStage):
         """As many as there are shares of about the size."""
         return len(self.cut)
 
-    def expected_tasks(self) -> int:
-        """The number of tasks as it is estimated before large compressed files are in pieces."""
-        return len(self._cut({} if self.cutting is None else self.cutting.expected))
-
     def _cut(self, pieces: Pieces) -> tuple[Stretch, ...]:
         pairs = zip(self.sources, self.files.sources, strict=True)
         return tuple(one for source, own in pairs for one in tasks.stretches(source, own, self.size, pieces))
@@ -208,22 +197,19 @@ class ReadDocuments(DocumentStage):
 
     def memory(self) -> int:
         """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
-        groups = max((group for file in self.files for group in file.row_groups), default=0)
-        return footprints.reading(self.task_bytes(), groups, self._largest_whole(), self.steps)
+        text = min(self.size, max(text_bytes(source, self.files) for source in self.sources))
+        return footprints.reading(text, *largest_units(self.sources, self.files), self.steps)
 
-    def task_bytes(self) -> int:
-        """Bytes of text that a task has at most, but for a single unit that is larger."""
-        return min(self.size, max(text_bytes(source, self.files) for source in self.sources))
+    def tasks_by_source(self) -> dict[str, int]:
+        """The number of tasks that read each source; about, where large compressed files are not in pieces yet."""
+        return dict(Counter(stretch.source for stretch in self.foreseen))
 
-    def _largest_whole(self) -> int:
-        """Bytes of the largest file that is one document."""
-        named = {source.name: source for source in self.sources if source.document == "file" and source.path}
-        found = (
-            file_bytes(file.relative, file.size)
-            for file in self.files
-            if file.source in named and named[file.source].container(file.path) == "text"
-        )
-        return max(found, default=0)
+    @cached_property
+    def foreseen(self) -> tuple[Stretch, ...]:
+        """The tasks as they are, or as they are expected to be."""
+        if self.cutting is None or self.cutting.manifest() is not None:
+            return self.cut
+        return self._cut(self.cutting.expected)
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """As every stage of documents, and no source may be empty.
@@ -270,7 +256,7 @@ class RemoveDuplicates(DocumentStage):
 
     def memory(self) -> int:
         """As `footprints.passing`, of the largest part."""
-        return footprints.passing(self.upstream.largest_part()[0], self.steps)
+        return footprints.passing(*largest_part(self.upstream.finished()), self.steps)
 
     def tasks(self) -> int:
         """One a part of the earlier stage."""

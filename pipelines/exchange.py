@@ -26,7 +26,7 @@ AHEAD = 64 << 10  # bytes that a request to a store brings beyond what was asked
 def write(
     folder: Location, name: str, rows: pa.RecordBatch, partition: npt.NDArray[Any], partitions: int, source: str = ""
 ) -> OutputFile:
-    """Writes rows grouped by partition; within one they keep their order.
+    """Writes rows grouped by partition; within one they keep their order. Holds them twice.
 
     Args:
         folder: the stage's folder.

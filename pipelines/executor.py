@@ -15,6 +15,7 @@ from typing import Protocol
 import xxhash
 
 from ..errors import RunError
+from . import budget
 from .stage import Stage, TaskResult
 
 IN_FLIGHT_PER_WORKER = 2  # one runs, one waits: the driver never holds more than this
@@ -43,11 +44,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What a process says of a job that it did: the result, and the wall and CPU seconds that it took there."""
+    """What a process says of a job that it did: the result, wall and CPU seconds, and bytes held at the peak."""
 
     result: TaskResult
     seconds: float
     cpu: float
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -95,15 +97,22 @@ class Executor(Protocol):
 
 
 class InProcess:
-    """Runs each job when it is waited for."""
+    """Runs each job when it is waited for.
+
+    Args:
+        memory: bytes that the run may hold; None for no limit.
+    """
 
     slots = capacity = 1
 
-    def __init__(self) -> None:
+    def __init__(self, memory: int | None = None) -> None:
+        self._memory = memory
         self._jobs: deque[Job] = deque()
 
     def begin(self, stage: Stage) -> None:
-        """Nothing to get ready."""
+        """Looks whether a task fits."""
+        if self._memory is not None and stage.memory() > self._memory:
+            raise budget.refusal(stage.name, self._memory, stage.memory())
 
     def submit(self, job: Job) -> None:
         """Keeps the job."""
@@ -155,6 +164,7 @@ def run_job(job: Job) -> Done:
         RunError: the system refused a file: the disk is full, or a folder must not be written.
     """
     started, cpu = time.monotonic(), time.process_time()
+    budget.reset_peak()
     try:
         if job.probe:
             result = TaskResult((), {"documents": job.stage.probe(job.task, job.start, job.stop)})
@@ -167,4 +177,6 @@ def run_job(job: Job) -> Done:
             where=str(error.filename or job.stage.folder),
             fix="make room or give access, and run again: finished tasks are kept",
         ) from error
-    return Done(result, time.monotonic() - started, time.process_time() - cpu)
+    finally:
+        peak = budget.peak()
+    return Done(result, time.monotonic() - started, time.process_time() - cpu, peak)

@@ -8,21 +8,24 @@ text in tasks of 8 to 64 MB (Python 3.11, pyarrow 25, Linux, x86-64). Costs noth
 from collections.abc import Sequence
 
 from ..filters.rules import Filter
-from .parts import ROW_GROUP_BYTES
+from .parts import ROW_GROUP_BYTES, SLICE_ROWS
 from .readers.records import BATCH_BYTES
 from .recipe import Step
 
 MIB = 1 << 20
 WORKER = 58 * MIB  # a worker that has imported the stages and done nothing
-READING = 80 * MIB  # a batch of 4 MiB as lines, Python objects and columns; Arrow's and Parquet's libraries
+READING = 20 * MIB  # Arrow's and Parquet's libraries
+READ_BATCH = 15  # bytes held a byte of a batch: lines, Python objects, columns
 PART_READING = 40 * MIB  # the same libraries, and a batch of short documents
-STEPS = 64 * MIB  # Numba with its kernels, the words and lines of a batch; 50 MiB more while a kernel is compiled
+STEPS = 30 * MIB  # Numba with its kernels; 50 MiB more while one is compiled, once on a machine
+STEPS_BATCH = 8.5  # bytes held a byte of a batch: words, lines, copies of what is kept
 GROUP = ROW_GROUP_BYTES + BATCH_BYTES  # bytes of text at which a row group is written
 WRITE_GROUP = 2.4  # bytes held a byte of a row group: the batches, and its encoded pages
-READ_GROUP = 5.8  # the same when it is read back: pages, columns, and the slice of 8,192 rows
+READ_GROUP = 2.4  # bytes held a byte of a row group that is read back: its pages
+READ_ROWS = 3.2  # bytes held a byte of the rows that are read at a time: columns, copies
 PARQUET_GROUP = 0.5  # bytes held a byte of an input's row group: its compressed columns
 WHOLE_FILE = 5  # bytes held a byte of a text file that is one document
-LARGE_DOCUMENT = 7  # bytes held a byte of a document larger than a batch: line, text, columns, words, row group
+LARGE_DOCUMENT = 7  # bytes held a byte of a document of tens of MB: line, text, columns, words, row group
 KEY = 82  # bytes a row while duplicates are chosen: sorted halves, positions, masks
 KEY_WRITTEN = 200  # bytes a row while keys are written: columns, and the same grouped by partition
 HELD_OUT_KEY = 25  # bytes a key while the smallest are taken: read, joined, sorted
@@ -39,10 +42,12 @@ SHARDS = 45 * MIB
 SHARD = 5.5  # bytes held a byte of an exchanged partition: sorted, filtered, as arrays of tokens
 
 
-def steps(chosen: Sequence[Step]) -> int:
-    """Bytes that the fused steps of a task hold, with their models."""
+def steps(text: int, chosen: Sequence[Step]) -> int:
+    """Bytes that the fused steps of a task of so much text hold, with their models."""
     filters = [step.options for step in chosen if isinstance(step.options, Filter)]
-    return STEPS + sum(one.memory for one in filters) if filters else 0
+    if not filters:
+        return 0
+    return STEPS + int(STEPS_BATCH * min(text, BATCH_BYTES)) + sum(one.memory for one in filters)
 
 
 def cutting() -> int:
@@ -59,18 +64,24 @@ def reading(text: int, row_group: int, file: int, chosen: Sequence[Step]) -> int
         file: bytes of the largest file that is one document, decompressed.
         chosen: the fused steps.
     """
-    written = WRITE_GROUP * min(text, GROUP)
-    return WORKER + READING + int(written + PARQUET_GROUP * row_group + WHOLE_FILE * file) + steps(chosen)
+    held = max(READ_BATCH * min(text, BATCH_BYTES) + WRITE_GROUP * min(text, GROUP), WHOLE_FILE * file)
+    return WORKER + READING + int(held + PARQUET_GROUP * row_group) + steps(text, chosen)
 
 
-def passing(text: int, chosen: Sequence[Step]) -> int:
-    """Bytes of a worker that reads a part and writes it again; `text` is of the part."""
-    return WORKER + PART_READING + int((READ_GROUP + WRITE_GROUP) * min(text, GROUP)) + steps(chosen)
+def part_reading(text: int, rows: int) -> int:
+    """Bytes of a worker that reads a part of so much text in so many rows."""
+    at_a_time = min(text, GROUP, SLICE_ROWS * text // max(rows, 1))
+    return WORKER + PART_READING + int(READ_GROUP * min(text, GROUP) + READ_ROWS * at_a_time)
+
+
+def passing(text: int, rows: int, chosen: Sequence[Step]) -> int:
+    """Bytes of a worker that reads a part of so much text in so many rows and writes it again."""
+    return part_reading(text, rows) + int(WRITE_GROUP * min(text, GROUP)) + steps(text, chosen)
 
 
 def keys(text: int, rows: int) -> int:
     """Bytes of a worker that writes the keys of a part of so many rows."""
-    return WORKER + PART_READING + int(READ_GROUP * min(text, GROUP)) + KEY_WRITTEN * rows
+    return part_reading(text, rows) + KEY_WRITTEN * rows
 
 
 def choice(rows: int) -> int:
@@ -81,9 +92,9 @@ def choice(rows: int) -> int:
     return WORKER + PART_READING + KEY * rows
 
 
-def held_out_keys(text: int, messages: bool) -> int:
+def held_out_keys(text: int, rows: int, messages: bool) -> int:
     """Bytes of a worker that hashes a part's ids, or its messages."""
-    return WORKER + PART_READING + int((READ_GROUP if messages else 0) * min(text, GROUP))
+    return part_reading(text if messages else 0, rows)
 
 
 def held_out(documents: int) -> int:
@@ -107,6 +118,6 @@ def writing_shards(exchanged: int) -> int:
     return WORKER + SHARDS + int(SHARD * exchanged)
 
 
-def large_document(size: int) -> int:
-    """Bytes that a task holds more for its largest document; nothing for one that fits a batch."""
-    return LARGE_DOCUMENT * max(size - BATCH_BYTES, 0)
+def with_document(memory: int, size: int) -> int:
+    """Bytes of a worker that needs so many otherwise and has a document of that size to read, judge or write."""
+    return max(memory, WORKER + PART_READING + LARGE_DOCUMENT * size)

@@ -22,6 +22,7 @@ from .stage import Counts, TaskResult
 
 ROW_GROUP_BYTES = 32 << 20
 AHEAD = 4 << 20  # bytes of a part in a store that a request brings beyond the column asked for: the next ones
+SLICE_ROWS = 8192  # of a part that are read at a time
 DROPPED = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -186,6 +187,18 @@ def kept_parts(manifest: Manifest) -> list[OutputFile]:
     return [file for file in manifest.files if file.path.startswith("part-") and file.path.endswith(".parquet")]
 
 
+def largest_part(manifest: Manifest) -> tuple[int, int]:
+    """Bytes of text and rows of the largest part of kept documents.
+
+    A manifest has each source's bytes of text; a part's are taken by its file's share of them.
+    """
+    parts, stored = kept_parts(manifest), dict[str, int]()
+    for part in parts:
+        stored[part.source] = stored.get(part.source, 0) + part.bytes
+    texts = {source: manifest.counts["sources"][source]["text_bytes"] / size for source, size in stored.items()}
+    return max(((int(texts[part.source] * part.bytes), part.rows) for part in parts), default=(0, 0))
+
+
 def read_part(path: Location, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
     """The batches of a part, a row group's slice at a time.
 
@@ -194,7 +207,7 @@ def read_part(path: Location, columns: Sequence[str] | None = None) -> Iterator[
     """
     try:
         with storage.open_ranges(path, AHEAD) as stream, pq.ParquetFile(stream) as file:
-            yield from file.iter_batches(8192, columns=list(columns) if columns is not None else None)
+            yield from file.iter_batches(SLICE_ROWS, columns=list(columns) if columns is not None else None)
     except (OSError, pa.ArrowInvalid) as error:
         raise RunError(
             f"the file is damaged: {error}", where=str(path), fix="remove its folder and run again"

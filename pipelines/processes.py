@@ -12,6 +12,7 @@ import pickle
 import signal
 import tempfile
 import threading
+import time
 import traceback
 from collections import deque
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 from ..errors import RunError
+from . import budget
 from .executor import (
     IN_FLIGHT_PER_WORKER,
     WITH_THE_JOB,
@@ -35,28 +37,38 @@ from .executor import (
 )
 from .stage import Stage
 
+LOOK_EVERY = 0.25  # seconds, at the memory of the workers
 LEAVES_WITHIN = 10.0  # seconds that an idle worker gets to end by itself
 
 
-def local(workers: int | None = None) -> Executor:
-    """This machine: this process for 0 workers, else so many processes; one a core where no number is given."""
+def local(workers: int | None = None, memory: int | None = None) -> Executor:
+    """This machine: this process for 0 workers, else so many processes; one a core where no number is given.
+
+    Args:
+        workers: how many at most.
+        memory: bytes that the whole run may hold; None for no limit.
+    """
     wanted = default_workers() if workers is None else workers
-    return LocalProcesses(wanted) if wanted else InProcess()
+    return LocalProcesses(wanted, memory) if wanted else InProcess(memory)
 
 
 class LocalProcesses:
     """Carries jobs to processes of this machine.
 
     Args:
-        workers: how many run at the same time.
+        workers: how many run at the same time, where the memory is enough for them.
+        memory: bytes that they, the driver and the fork server may hold; None for no limit.
     """
 
-    def __init__(self, workers: int) -> None:
-        self.workers = workers
+    def __init__(self, workers: int, memory: int | None = None) -> None:
+        self.workers, self.memory = workers, memory
+        self._fit = workers
+        self._beside = budget.driver(0)  # bytes of the driver and the fork server
         self._context = multiprocessing.get_context("forkserver")
         self._leash: tuple[Connection, Connection] | None = None
         self._alive: list[_Worker] = []
         self._queue: deque[Job] = deque()
+        self._looked = 0.0
         self._ended: list[Outcome] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._packed: tuple[Stage, _Parcel] | None = None
@@ -64,17 +76,25 @@ class LocalProcesses:
 
     @property
     def slots(self) -> int:
-        """One job a process."""
-        return self.workers
+        """One job a process, and as many processes as fit."""
+        return self._fit
 
     @property
     def capacity(self) -> int:
         """Two jobs a process, one of which waits here."""
-        return self.workers * IN_FLIGHT_PER_WORKER
+        return self._fit * IN_FLIGHT_PER_WORKER
 
     def begin(self, stage: Stage) -> None:
-        """Packs the stage once for all its jobs."""
-        self._parcel(stage)
+        """Counts the workers that fit, and ends those that do not."""
+        self._fit = self.workers
+        if self.memory is not None:
+            need = stage.memory()
+            self._beside = budget.driver(stage.tasks())
+            self._fit = budget.workers(self.memory, need, self._beside, self.workers)
+            if self._fit == 0:
+                raise budget.refusal(stage.name, self.memory, budget.needed(need, self._beside))
+        for worker in self._alive[self._fit :]:
+            self._bury(worker)
 
     def submit(self, job: Job) -> None:
         """Hands the job to an idle process; where there is none it waits for the first."""
@@ -83,11 +103,16 @@ class LocalProcesses:
 
     def wait(self, seconds: float) -> list[Outcome]:
         """Outcomes in the order in which the jobs ended; whoever has ended one gets the next before this returns."""
-        if not self._ended:
+        until = time.monotonic() + seconds
+        while not self._ended:
             busy = {worker.pipe: (worker, worker.job) for worker in self._alive if worker.job is not None}
-            for pipe in wait(list(busy), seconds):
+            left = until - time.monotonic()
+            for pipe in wait(list(busy), max(min(left, LOOK_EVERY), 0.0)):
                 self._hear(*busy[pipe])  # type: ignore[index]
+            self._keep_within_memory()
             self._hand_out()
+            if left <= 0:
+                break
         ended, self._ended = self._ended, []
         return ended
 
@@ -144,6 +169,22 @@ class LocalProcesses:
             self._ended.append(Outcome(job, said))
         else:
             raise said.error from _ToldByWorker(said.trace)
+
+    def _keep_within_memory(self) -> None:
+        """Ends the process that holds most, where all together hold more than they may: the system would end any."""
+        if self.memory is None or self._looked > time.monotonic() - LOOK_EVERY:
+            return
+        self._looked = time.monotonic()
+        held = {worker: budget.held(worker.process.pid) for worker in self._alive}
+        if sum(held.values()) + self._beside <= self.memory:
+            return
+        worker = max(held, key=lambda one: held[one])
+        job = worker.job
+        self._bury(worker)
+        if job is not None:
+            self._fit = max(self._fit - 1, 1)
+            why = f"its process was ended: it held {budget.spelled(held[worker])} of the {budget.spelled(self.memory)}"
+            self._ended.append(Outcome(job, None, f"{why} of memory that the run may use"))
 
     def _bury(self, worker: "_Worker") -> None:
         self._alive.remove(worker)

@@ -16,7 +16,7 @@ from ..errors import RunError
 from ..manifest import Manifest
 from ..progress import Events, Progress, StageProgress, duration
 from .executor import Done, Executor, Job, Outcome
-from .stage import Counts, Stage
+from .stage import Counts, Stage, Tally
 
 LOSSES = 3  # times that a task may lose its process before it is taken for the cause
 COPY_AFTER = 30.0  # seconds that a task runs at least before a second copy of it is begun
@@ -79,16 +79,17 @@ class Runner:
         storage.make_folder(stage.folder)
         storage.sweep_temporary(stage.folder)
         total = stage.tasks()
-        results = stage.read_markers(total)
-        name = stage.name
-        started = {"stage": name, "folder": stage.folder.name, "tasks": total, "reused": len(results)}
-        self.events.write("stage_started", started)
-        self._shown = shown = self.progress.begin(name, total, reused=len(results))
-        todo = [task for task in range(total) if task not in results]
+        found = stage.read_markers(total)
+        name, tally, reused = stage.name, Tally(found.values()), len(found)
+        todo = [task for task in range(total) if task not in found]
+        del found
+        started = {"stage": name, "folder": stage.folder.name, "tasks": total, "reused": reused}
+        self.events.write("stage_started", {**started, "memory": stage.memory()})
+        self._shown = shown = self.progress.begin(name, total, reused=reused)
         if todo:
             self.executor.begin(stage)
         for task, done in self._execute(stage, todo):
-            results[task] = done.result
+            tally.add(done.result)
             self.tasks_run += 1
             fed = _feed(done.result.counts)
             self._note("task_finished", stage, task, **fed, **_measured(done))
@@ -96,7 +97,7 @@ class Runner:
         if self._lost:  # dead processes leave what they were writing
             storage.sweep_temporary(stage.folder)
             self._lost = 0
-        manifest = stage.complete([results[task] for task in range(total)])
+        manifest = stage.complete(tally)
         self.progress.end(shown)
         self.events.write("stage_finished", {"stage": name, "folder": stage.folder.name})
         return manifest
@@ -185,7 +186,7 @@ class Runner:
             del self._under_way[outcome.job]
         if self._shown is not None:
             self.progress.tick(self._shown)
-        if outcomes:
+        if any(outcome.done is not None or outcome.job.probe for outcome in outcomes):
             self._ended_at = time.monotonic()
         elif time.monotonic() - self._ended_at > self.stall:
             raise self._stalled()
@@ -301,7 +302,7 @@ def _given_up(stage: Stage, task: int, losses: _Losses, cause: str) -> RunError:
 def _done_behind(stage: Stage, task: int) -> Done | None:
     """The result of a task whose process died behind its last step."""
     marker = stage.read_marker(task)
-    return None if marker is None else Done(marker, 0.0, 0.0)
+    return None if marker is None else Done(marker, 0.0, 0.0, 0)
 
 
 def _feed(counts: Counts) -> dict[str, int]:
@@ -311,4 +312,4 @@ def _feed(counts: Counts) -> dict[str, int]:
 
 def _measured(done: Done) -> dict[str, object]:
     """What the events tell of how a task went."""
-    return {"seconds": round(done.seconds, 3), "cpu": round(done.cpu, 3)}
+    return {"seconds": round(done.seconds, 3), "cpu": round(done.cpu, 3), "memory": done.memory}

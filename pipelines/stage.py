@@ -38,6 +38,24 @@ class TaskResult:
     counts: Counts
 
 
+class Tally:
+    """What the tasks of a stage came to so far: their files, and the sums of their counts.
+
+    A driver of a million tasks holds a name and a few numbers of each, and no more.
+    """
+
+    def __init__(self, results: Iterable[TaskResult] = ()) -> None:
+        self.files: list[OutputFile] = []
+        self.counts: Counts = {}
+        for result in results:
+            self.add(result)
+
+    def add(self, result: TaskResult) -> None:
+        """Takes a task's result, in whatever order they come."""
+        self.files += result.files
+        add_counts(self.counts, result.counts)
+
+
 @dataclass(frozen=True)
 class Stage(ABC):
     """A stage is a frozen record that travels to workers; its fingerprint names its folder.
@@ -79,16 +97,11 @@ class Stage(ABC):
         parents alone."""
         return UNKNOWN_MEMORY
 
-    def disk(self) -> int:
-        """Bytes that the folder takes, where options and finished parents tell it; 0 where it is next to nothing or a
-        sample has to tell."""
-        return 0
-
     def probe(self, task: int, start: int, stop: int) -> int:
-        """Does to a task's documents from `start` to `stop` what `run` would, and leaves nothing behind.
+        """Does to a task's records from `start` to `stop` what `run` would, and leaves nothing behind.
 
         Returns:
-            The number of the task's documents.
+            The number of the task's records.
 
         Raises:
             NotImplementedError: tasks of this stage cannot be divided.
@@ -96,7 +109,7 @@ class Stage(ABC):
         raise NotImplementedError(f"{self.name} is not divisible")
 
     def poison(self, task: int, document: int, why: str) -> None:
-        """Notes that a document of a task kills its process: `run` sets it aside from now on."""
+        """Notes that a record of a task kills its process: `run` sets it aside from now on."""
         known = self.poisoned(task)
         with storage.atomic_write(self.folder / MARKERS / f"{task:05d}.poison") as stream:
             stream.write(orjson.dumps({**{str(key): value for key, value in known.items()}, str(document): why}))
@@ -209,12 +222,9 @@ class Stage(ABC):
         )
         return TaskResult(files, content["counts"]) if whole else None
 
-    def complete(self, results: Sequence[TaskResult]) -> Manifest:
-        """Sums the counts, checks them, and writes the manifest, last; the markers are then redundant."""
-        counts: Counts = {}
-        for result in results:
-            add_counts(counts, result.counts)
-        files = tuple(sorted((file for result in results for file in result.files), key=lambda file: file.path))
+    def complete(self, total: "Tally") -> Manifest:
+        """Checks what all tasks came to, and writes the manifest, last; the markers are then redundant."""
+        files, counts = tuple(sorted(total.files, key=lambda file: file.path)), total.counts
         self.check(counts, files)
         found = Manifest(
             stage=self.name,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from midtrain import __version__
 
-VERBS = ("curate", "build", "status", "train", "eval", "generate", "demo")
+VERBS = ("curate", "plan", "build", "status", "train", "eval", "generate", "demo")
 RUN = """\
 name: tiny
 output: {root}/run
@@ -54,9 +54,31 @@ def test_help_lists_every_verb(midtrain: Any) -> None:
     assert midtrain("--version").out == f"{__version__}\n"
 
 
+RUNNING = ("--set", "--workers", "--memory", "--ray", "--stall", "--dry-run", "--json", "--overwrite")
 OPTIONS = {
-    "curate": ("RECIPE.yaml", "--set", "--workers", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
-    "build": ("MIXTURE.yaml", "--set", "--workers", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
+    "curate": (
+        "RECIPE.yaml",
+        "--set",
+        "--workers",
+        "--memory",
+        "--ray",
+        "--stall",
+        "--dry-run",
+        "--json",
+        "--overwrite",
+    ),
+    "plan": ("RECIPE.yaml", "--set", "--workers", "--memory", "--json"),
+    "build": (
+        "MIXTURE.yaml",
+        "--set",
+        "--workers",
+        "--memory",
+        "--ray",
+        "--stall",
+        "--dry-run",
+        "--json",
+        "--overwrite",
+    ),
     "status": ("OUT", "--json"),
     "train": ("RUN.yaml", "--set", "--resume", "--dry-run", "--json", "--overwrite"),
     "eval": ("RUN_OR_CHECKPOINT", "--shards", "--source", "--task", "--prompt", "--samples", "--steps", "--json"),

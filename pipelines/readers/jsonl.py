@@ -27,7 +27,9 @@ def records(split: Split, selection: Selection | None = None) -> Iterator[Record
         if selection is not None and (verdict := selection.next()) is not None:
             yield from poisonous(verdict, offset, len(line))
             continue
-        yield _record(offset, len(line), content)
+        record = [_record(offset, len(line), content)]
+        del line, content  # they may be large: nothing here holds them while the record is worked on
+        yield record.pop()
 
 
 def _record(offset: int, size: int, content: bytes) -> Record:

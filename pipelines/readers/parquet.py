@@ -17,6 +17,7 @@ from .selection import Selection
 
 ROWS = 1024
 AHEAD = 4 << 20  # bytes that a request to a store brings beyond the column asked for: the next ones
+GIANT = 4  # times what a batch should hold: its rows are taken one at a time, each with its own size
 
 
 def records(split: Split, selection: Selection | None = None) -> Iterator[Record]:
@@ -46,16 +47,17 @@ def records(split: Split, selection: Selection | None = None) -> Iterator[Record
 
 def _group(file: pq.ParquetFile, group: int, position: int, rows: int, selection: Selection | None) -> Iterator[Record]:
     for batch in file.iter_batches(rows, row_groups=[group]):
-        size = batch.nbytes // max(batch.num_rows, 1)
-        if selection is None:
-            yield from _rows(batch, position, size)
-        else:
-            for verdict, first, last in selection.runs(batch.num_rows):
+        giant = batch.nbytes > GIANT * BATCH_BYTES
+        runs = [(None, 0, batch.num_rows)] if selection is None else selection.runs(batch.num_rows)
+        for verdict, first, last in runs:
+            step = 1 if giant or verdict is not None else last - first
+            for row in range(first, last, step):
+                rest = batch.slice(row, step)
+                size = rest.nbytes // step
                 if verdict is None:
-                    yield from _rows(batch.slice(first, last - first), position + first, size)
+                    yield from _rows(rest, position + row, size)
                 else:
-                    for row in range(first, last):
-                        yield from poisonous(verdict, position + row, size)
+                    yield from poisonous(verdict, position + row, size)
         position += batch.num_rows
 
 
@@ -70,5 +72,6 @@ def _rows(batch: pa.RecordBatch, position: int, size: int) -> Iterator[Record]:
         for row in range(batch.num_rows):
             yield from _rows(batch.slice(row, 1), position + row, size)
         return
-    for row, value in enumerate(values):
-        yield Record(position + row, size, value)
+    values.reverse()
+    for row in range(len(values)):
+        yield Record(position + row, size, values.pop())  # which may be large: nothing here holds it

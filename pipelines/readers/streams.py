@@ -44,11 +44,11 @@ def lines(split: Split) -> Iterator[tuple[int, bytes]]:
             offset = stream.seek(split.start - 1) + len(stream.readline())
         while split.stop < 0 or offset < split.stop:
             place.offset = offset
-            line = stream.readline()
-            if not line:
+            held = [stream.readline()]
+            if not held[0]:
                 return
-            start, offset = offset, offset + len(line)
-            yield split.origin + start, line
+            offset += len(held[0])
+            yield split.origin + place.offset, held.pop()  # which may be large: nothing here holds it
 
 
 def without_mark(offset: int, content: bytes) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from midtrain.pipelines import inputs
 
-from tests.cluster.conftest import below, free_port, title, token
+from tests.cluster.processes import below, free_port, title, token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 

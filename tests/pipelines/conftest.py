@@ -1,14 +1,17 @@
 """Toy stages, corpora that are ready, and deaths at any moment."""
 
 import contextlib
+import gzip
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
 import pytest
+import zstandard
 from midtrain import storage
 
 
@@ -69,6 +72,21 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], int]]:
     return die
 
 
+def compress(content: bytes, ending: str) -> bytes:
+    """The content as a file with that ending holds it; streams of two members where there is enough of it."""
+    half = len(content) // 2
+    if ending.endswith(".gz"):
+        return gzip.compress(content[:half], 1) + gzip.compress(content[half:], 1)
+    if ending.endswith(".zst"):
+        return b"".join(zstandard.ZstdCompressor(level=1).compress(part) for part in (content[:half], content[half:]))
+    return content
+
+
+@pytest.fixture(scope="session", name="compress")
+def _compress() -> Callable[[bytes, str], bytes]:
+    return compress
+
+
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module of toy stages, importable in workers too."""
@@ -82,3 +100,40 @@ def no_temporary(tmp_path: Path) -> Iterator[None]:
     yield
     with contextlib.suppress(FileNotFoundError):
         assert [str(path) for path in tmp_path.rglob(".*.tmp")] == []
+
+
+@pytest.fixture
+def control_group() -> Iterator[Callable[[int], Path]]:
+    """Makes control groups below this process' own, with a limit of memory; skips where that is not permitted."""
+    made: list[Path] = []
+
+    def make(limit: int) -> Path:
+        top, version = _own_group()
+        folder = top / f"midtrain-test-{os.getpid()}-{len(made)}"
+        try:
+            folder.mkdir()
+            made.append(folder)
+            (folder / ("memory.max" if version == 2 else "memory.limit_in_bytes")).write_text(str(limit))
+        except OSError as error:
+            pytest.skip(f"no control group can be made here: {error}")
+        return folder
+
+    yield make
+    for folder in made:
+        for _ in range(100):
+            try:
+                folder.rmdir()
+                break
+            except OSError:  # its processes are ending
+                time.sleep(0.05)
+
+
+def _own_group() -> tuple[Path, int]:
+    lines = [line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines()]
+    for _, controllers, path in lines:
+        if "memory" in controllers.split(","):
+            return Path("/sys/fs/cgroup/memory") / path.lstrip("/"), 1
+    for number, _, path in lines:
+        if number == "0":
+            return Path("/sys/fs/cgroup") / path.lstrip("/"), 2
+    pytest.skip("no control groups")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import orjson
+import pyarrow.parquet as pq
 import pytest
 from midtrain import storage
 from midtrain.errors import RunError
@@ -91,6 +92,25 @@ def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poison
     assert len(told(corpus.root, "task_lost")) >= 3
     (event,) = told(corpus.root, "document_poisoned")
     assert (event["stage"], event["why"]) == (told(corpus.root, "stage_started")[0]["stage"], found["error"])
+
+
+def test_behind_a_barrier_it_is_a_row_of_a_part(corpus, deadly, poisoned):
+    """Number 20 repeats 14: of two that would kill, one is a duplicate and gone before the step sees it."""
+    texts = corpus.texts(90)
+    alone = next(number for number in range(50, 90) if number % 7 in (2, 3) and len(texts[number].split()) > 40)
+    result = deadly.curate(poisoned(a14=deadly.KILL, a20=deadly.KILL, **{f"a{alone}": deadly.KILL}), 1, last=True)
+    out = corpus.root / "out"
+    rows = [row for path in out.rglob("quarantine/*") for row in map(orjson.loads, path.read_bytes().splitlines())]
+    found = {row["id"]: row["place"] for row in rows if row["step"] == "process"}
+    first = next(path for path in (out / "stages").iterdir() if path.name.startswith("gopher"))
+    parts = {path.name: pq.read_table(path).column("id").to_pylist() for path in first.glob("part-*.parquet")}
+    assert found.keys() == {"a14", f"a{alone}"}
+    for identity, place in found.items():
+        part, _, row = place.partition(", row ")
+        assert parts[part][int(row)] == identity
+    counts = result.stages[-1][1]
+    assert counts["quarantined"] == len(found)
+    assert counts["documents"] == counts["kept"] + counts["quarantined"] + sum(counts["dropped"].values())
 
 
 def test_a_second_run_leaves_it_aside(corpus, deadly, poisoned):

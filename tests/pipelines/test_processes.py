@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from midtrain.errors import RunError
-from midtrain.pipelines import executor, processes
+from midtrain.errors import ConfigError, RunError
+from midtrain.pipelines import budget, executor, processes
 from midtrain.pipelines.executor import InProcess, Job
 from midtrain.pipelines.processes import LocalProcesses, local
 
@@ -26,8 +26,8 @@ def pool():
     """Makes pools that are ended with the test."""
     made = []
 
-    def make(workers):
-        made.append(LocalProcesses(workers))
+    def make(workers, memory=None):
+        made.append(LocalProcesses(workers, memory))
         return made[-1]
 
     yield make
@@ -122,3 +122,43 @@ def test_a_large_stage_goes_to_each_process_once(squares, pool, monkeypatch):
     assert len(list(folder.iterdir())) == 1
     running.close(failed=False)
     assert not folder.exists()
+
+
+GRABS = 400 << 20  # bytes
+
+
+def test_a_process_that_takes_more_than_the_run_may_use_is_ended_alone(squares, pool):
+    running = pool(2, budget.DRIVER + GRABS)
+    greedy = dataclasses.replace(squares, faults=((0, "grab"), (1, "slow")))
+    for task in range(2):
+        running.submit(Job(greedy, task))
+    found = outcomes(running, 2)
+    assert found[0].done is None
+    assert found[0].lost.startswith("its process was ended: it held ")
+    assert found[0].blamed
+    assert found[1].done is not None
+    assert running.slots == 1
+
+
+@pytest.mark.parametrize(("gib", "slots"), [(1.3, 1), (2.3, 2), (9, 3)])
+def test_as_many_processes_run_as_fit(squares, pool, monkeypatch, gib, slots):
+    monkeypatch.setattr(type(squares), "memory", lambda self: 1 << 30)
+    running = pool(3, int(gib * 2**30))
+    running.begin(squares)
+    assert running.slots == slots
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_memory_in_which_no_task_fits_is_refused_with_what_would_do(squares, monkeypatch, workers):
+    monkeypatch.setattr(type(squares), "memory", lambda self: 1 << 30)
+    with pytest.raises(ConfigError, match="squares: the memory is too small") as caught:
+        local(workers, 10**9).begin(squares)
+    assert "at least 1." in caught.value.expected
+
+
+def test_what_a_task_held_is_told(squares, pool):
+    running = pool(1)
+    for task, fault in enumerate(("", "hold 100 MB")):
+        running.submit(Job(dataclasses.replace(squares, faults=((task, fault),)), task))
+    found = outcomes(running, 2)
+    assert 90e6 < found[1].done.memory - found[0].done.memory < 130e6

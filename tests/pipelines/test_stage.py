@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from midtrain.errors import RunError
 from midtrain.manifest import OutputFile
-from midtrain.pipelines.stage import TaskResult, add_counts, remove_scratch
+from midtrain.pipelines.stage import Tally, TaskResult, add_counts, remove_scratch
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def finish(stage):
     results = [stage.run(task) for task in range(stage.tasks())]
     for task, result in enumerate(results):
         stage.write_marker(task, result)
-    return stage.complete(results)
+    return stage.complete(Tally(results))
 
 
 def test_the_folder_is_named_by_all_that_the_output_depends_on(squares, toys, tmp_path):

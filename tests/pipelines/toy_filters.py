@@ -40,10 +40,11 @@ class Deadly(Filter):
         return Decision(np.ones(len(texts), np.bool_), np.full(len(texts), -1, np.int16), nothing, nothing)
 
 
-def curate(path, workers):
-    """Runs a recipe file with the filter in front of its steps for source a."""
+def curate(path, workers, last=False):
+    """Runs a recipe file with the filter in front of its steps, or behind them, for source a."""
     loaded = recipes.load(path)
-    deadly = dataclasses.replace(loaded, steps=(Step("deadly", Deadly(), ("a",)), *loaded.steps))
+    step = Step("deadly", Deadly(), ("a",))
+    deadly = dataclasses.replace(loaded, steps=(*loaded.steps, step) if last else (step, *loaded.steps))
     return curation.curate(deadly, local(workers) if isinstance(workers, int) else workers, Progress(shown=False))
 
 

@@ -88,6 +88,15 @@ class Squares(Stage):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "wait":
                 time.sleep(120)
+            case "grab":  # for ever more, 64 MB each tenth of a second, until somebody ends it
+                held = []
+                while True:
+                    held.append(b"x" * (64 << 20))
+                    time.sleep(0.1)
+            case "hold 100 MB":
+                held = b"x" * 100_000_000
+                time.sleep(0.2)
+                del held
             case "slow":
                 time.sleep(3)
             case "slow then die":  # the first slowly, any other at once

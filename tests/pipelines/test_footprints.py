@@ -1,0 +1,57 @@
+"""What a worker needs: never less than one that does nothing, never less for more, and bounded where the code is."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from midtrain.filters.exact_dedup import ExactDedup
+from midtrain.filters.gopher_quality import GopherQuality
+from midtrain.filters.language import Language
+from midtrain.pipelines import footprints
+from midtrain.pipelines.recipe import Step
+
+SIZES = st.integers(0, 1 << 34)
+ASKED = {
+    "reading": lambda size: footprints.reading(size, size, size, ()),
+    "passing": lambda size: footprints.passing(size, 1000, ()),
+    "keys": lambda size: footprints.keys(size, size // 1000),
+    "choice": footprints.choice,
+    "held_out_keys": lambda size: footprints.held_out_keys(size, 1000, True),
+    "held_out": footprints.held_out,
+    "training": footprints.training,
+    "encoding": footprints.encoding,
+    "writing_shards": footprints.writing_shards,
+    "with_document": lambda size: footprints.with_document(footprints.WORKER, size),
+}
+
+
+@pytest.mark.parametrize("name", ASKED)
+@given(one=SIZES, two=SIZES)
+def test_more_to_do_never_needs_less(name, one, two):
+    low, high = sorted((one, two))
+    assert footprints.WORKER <= ASKED[name](low) <= ASKED[name](high)
+
+
+def test_a_task_of_any_size_reads_in_bounded_memory():
+    assert footprints.reading(1 << 40, 0, 0, ()) == footprints.reading(footprints.GROUP, 0, 0, ()) < 300 << 20
+    assert footprints.passing(1 << 40, 1 << 30, ()) < 300 << 20
+
+
+def test_short_documents_are_read_a_few_at_a_time():
+    assert footprints.part_reading(36 << 20, 100_000) < footprints.part_reading(36 << 20, 1_000)
+
+
+def test_steps_bring_their_models():
+    def step(options):
+        return Step("step", options, ("web",))
+
+    without = footprints.steps(1 << 20, [step(GopherQuality())])
+    model = Language(keep=("en",))
+    assert model.memory > 500_000  # lid.176.ftz
+    assert footprints.steps(1 << 20, [step(GopherQuality()), step(model)]) == without + model.memory
+    assert footprints.steps(1 << 20, [step(ExactDedup())]) == footprints.steps(1 << 20, []) == 0
+
+
+def test_a_document_that_fits_changes_nothing():
+    memory = footprints.reading(64 << 20, 0, 0, ())
+    assert footprints.with_document(memory, 1 << 20) == memory
+    assert footprints.with_document(memory, 50_000_000) > memory + 100_000_000

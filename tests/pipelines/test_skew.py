@@ -1,0 +1,166 @@
+"""Inputs of any shape: 200,000 small files, one of 4 GB, plain and compressed, one document of 50 MB; all slow.
+
+Tasks take about equally long, parts are about equally large, and no process holds more than a task needs.
+"""
+
+import random
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from midtrain.pipelines import curate as curation
+from midtrain.pipelines import recipe as recipes
+from midtrain.pipelines.documents import ReadDocuments
+
+pytestmark = pytest.mark.slow
+
+FILES, FILE_BYTES = 200_000, 2_000
+BLOCK, REPEATS = 64 << 20, 64  # bytes of JSON lines that are no more alike than text is, and how often they follow
+DOCUMENT = 100_000  # bytes of text, in the file of 4 GB
+GIANT = 50_000_000
+
+
+def words(size: int) -> str:
+    """Text of about so many bytes, from 5,000 words as unequally frequent as those of a language."""
+    rng = np.random.default_rng(0)
+    letters = np.array(list("etaoinshrdlu"))
+    known = np.array(["".join(rng.choice(letters, n)) for n in rng.integers(2, 9, 5000)])
+    return " ".join(known[(5000 * rng.random(size // 6) ** 3).astype(int)])[:size]
+
+
+@pytest.fixture(scope="module")
+def block() -> bytes:
+    """JSON lines of `BLOCK` bytes or a little less."""
+    text = words(BLOCK)
+    texts = [text[start : start + DOCUMENT] for start in range(0, len(text) - DOCUMENT, DOCUMENT + 50)]
+    return b"".join(orjson.dumps({"text": one}) + b"\n" for one in texts)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for large files, removed when the test ends."""
+    found = tmp_path / "data"
+    found.mkdir()
+    yield found
+    shutil.rmtree(tmp_path)
+
+
+@pytest.fixture
+def quick_folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one, since a busy disk takes a minute to remove 200,000 files."""
+    memory = Path("/dev/shm")
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 * FILES * FILE_BYTES
+    with tempfile.TemporaryDirectory(dir=memory if roomy else tmp_path) as name:
+        yield Path(name)
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What became of one source: the reading stage, seconds of its tasks, bytes of its parts, memory of each stage."""
+
+    stage: ReadDocuments
+    seconds: list[float]
+    sizes: dict[str, int]
+    memory: dict[str, tuple[int, int]]  # bytes that the plan foresaw, and that a task held at most
+
+
+@pytest.fixture
+def curated(workshop, processes, capsys):
+    """A function that plans one source and curates it on two processes."""
+
+    def run(path, steps=()):
+        sources = [{"name": "web", "path": str(path)}]
+        content = {"name": "skew", "output": str(workshop.root / "out"), "sources": sources, "steps": list(steps)}
+        recipe = str(workshop.yaml("recipe.yaml", content))
+        planned = processes.end(processes.start("-m", "midtrain", "plan", recipe, "--json"), 300)
+        assert planned.code == 0, planned.err
+        said = processes.end(processes.start("-m", "midtrain", "curate", recipe, "--workers", "2"), 900)
+        assert said.code == 0, said.err
+        stage = curation.plan(recipes.load(recipe))[0]
+        events = [one for one in workshop.events("out") if one["event"] == "task_finished"]
+        seconds = [event["seconds"] for event in events if event["folder"] == stage.folder.name]
+        sizes = {path.name: text_bytes(path) for path in sorted(stage.folder.glob("part-*.parquet"))}
+        foreseen = {one["stage"]: one["memory"] for one in orjson.loads(planned.out)["stages"]}
+        held = {one["stage"]: max(e["memory"] for e in events if e["stage"] == one["stage"]) for one in events}
+        memory = {name: (foreseen[name], most) for name, most in held.items()}
+        with capsys.disabled():
+            told = ", ".join(f"{name} {most >> 20} of {planned >> 20} MiB" for name, (planned, most) in memory.items())
+            middle, last = np.quantile(seconds, [0.5, 0.99])
+            print(f"\n{path}: {len(sizes)} parts, p50 {middle:.2f} s, p99 {last:.2f} s; {told}")
+        return Curated(stage, seconds, sizes, memory)
+
+    return run
+
+
+def text_bytes(path: Path) -> int:
+    with pq.ParquetFile(path) as file:
+        return sum(
+            int(pc.sum(pc.binary_length(batch.column(0))).as_py()) for batch in file.iter_batches(columns=["text"])
+        )
+
+
+def check_even(found: Curated) -> None:
+    """Tasks take about equally long, parts are about as large as wanted, no task holds more than was foreseen."""
+    assert np.quantile(found.seconds, 0.99) < 3 * np.quantile(found.seconds, 0.5)
+    assert found.stage.size / 2 <= min(found.sizes.values()) <= max(found.sizes.values()) <= 2 * found.stage.size
+    check_memory(found)
+
+
+def check_memory(found: Curated) -> None:
+    for stage, (foreseen, held) in found.memory.items():
+        assert held <= foreseen, stage
+
+
+def test_many_small_files(quick_folder, curated):
+    text = words(FILE_BYTES * 100)
+    for number in range(FILES):
+        if number % 1000 == 0:
+            below = quick_folder / f"{number // 1000:03d}"
+            below.mkdir()
+        start = random.Random(number).randrange(FILE_BYTES * 98)
+        (below / f"{number:06d}.jsonl").write_bytes(
+            orjson.dumps({"text": text[start : start + FILE_BYTES - 12]}) + b"\n"
+        )
+    found = curated(quick_folder / "*/*.jsonl")
+    check_even(found)
+    assert sum(found.sizes.values()) == FILES * (FILE_BYTES - 12)
+
+
+@pytest.mark.parametrize("name", ["one.jsonl", "one.jsonl.zst"])
+def test_one_large_file(folder, curated, block, name):
+    content = zstandard.ZstdCompressor(level=1).compress(block) if name.endswith(".zst") else block
+    with open(folder / name, "wb") as stream:
+        for _ in range(REPEATS):
+            stream.write(content)
+    found = curated(folder / "one*")
+    check_even(found)
+    assert sum(found.sizes.values()) == REPEATS * DOCUMENT * block.count(b"\n")
+
+
+@pytest.mark.parametrize("kind", ["jsonl.gz", "txt", "parquet"])
+def test_one_giant_document(folder, curated, compress, kind):
+    """It is judged, deduplicated and written whole; the process holds a few copies, and 16 bytes a word."""
+    giant = words(GIANT - 1000) + "the of and to be that have with " * 32
+    shorter = [giant[number : number + 900] for number in range(50)]
+    path = folder / f"giant.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"text": [*shorter, giant, giant[99:2000]]}), path)
+    elif kind == "txt":
+        path.write_text(giant)
+    else:
+        lines = [orjson.dumps({"text": text}) + b"\n" for text in (*shorter, giant, giant[99:2000])]
+        path.write_bytes(compress(b"".join(lines), kind))
+    found = curated(path, [{"gopher_quality": {"max_words": 10**9, "min_words": 1}}, {"exact_dedup": {}}])
+    assert max(found.sizes.values()) >= len(giant)
+    part = next((folder.parent / "out").rglob("part-00000.parquet"))
+    assert giant in pq.read_table(part, columns=["text"]).column("text").to_pylist()
+    check_memory(found)
