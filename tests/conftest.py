@@ -346,6 +346,5 @@ def _runs(pid: int) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:  # the tests are no package that stores.py could be imported from
     spec: Any = importlib.util.spec_from_file_location("stores", Path(__file__).with_name("stores.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
     config.pluginmanager.register(module)
