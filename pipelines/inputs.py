@@ -137,7 +137,7 @@ def _no_collections() -> Iterator[None]:
             gc.enable()
 
 
-def _find_inputs(loaded: Loaded[RecipeSpec], cache: Path) -> Files:
+def _find_inputs(loaded: Loaded[RecipeSpec], cache: storage.Location) -> Files:
     sources = loaded.value.sources
     found = [_find(loaded, index, source) for index, source in enumerate(sources)]
     known = KnownFiles(cache)
