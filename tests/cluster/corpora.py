@@ -52,6 +52,11 @@ class Corpus:
     folder: Path
     marked: str = ""
 
+    def at(self, place: str) -> str:
+        """The id of the document at a place that a quarantine names, such as `web-0.jsonl, byte 17`."""
+        name, _, byte = place.partition(", byte ")
+        return str(orjson.loads((self.folder / name).read_bytes()[int(byte) :].partition(b"\n")[0])["id"])
+
     def recipe(self, output: Path) -> dict[str, object]:
         """Web text through the language, the rules and the exchange that exact deduplication needs."""
         source = {"name": "web", "path": f"{self.folder}/web-*.jsonl", "format": "jsonl"}
