@@ -106,7 +106,7 @@ def against(
 
 
 def ray(workers: int) -> RayCluster:
-    return RayCluster("local", workers, print)
+    return RayCluster("local", workers, None, print)
 
 
 def main() -> None:

@@ -179,4 +179,5 @@ def run_job(job: Job) -> Done:
         ) from error
     finally:
         peak = budget.peak()
+        budget.release()
     return Done(result, time.monotonic() - started, time.process_time() - cpu, peak)

@@ -25,7 +25,7 @@ from .. import storage
 from ..errors import MidtrainError, RunError
 from . import budget, tasks
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
-from .inputs import InputFile, Split
+from .inputs import InputFile, Split, Task
 from .parts import PartWriter, read_part
 from .processes import start_fork_server
 from .readers.records import BATCH_BYTES
@@ -149,7 +149,8 @@ def _sample(
 ) -> Sample:
     folder.mkdir()
     stretch = _stretch(probe) if probe else 1.0
-    places = [_unpacked(place, stretch, most // len(places), folder) for place in places]
+    unpacked = [_unpacked(place, stretch, most // len(places), folder) for place in places]
+    places = _each_once(unpacked) if any(isinstance(place, Inside) for place in places) else unpacked
     _warm(stages, source, places, folder / "warm")
     seen = _Seen()
     batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
@@ -213,21 +214,45 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
         yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
 
 
+def _each_once(places: Sequence[Task]) -> list[Task]:
+    """Of places that were unpacked to equal lines (all inside one very long one) the first."""
+    found = {storage.hash_file(place[0].path): place for place in reversed(places)}
+    return list(reversed(found.values()))
+
+
 def _unpacked(place: Any, stretch: float, most: int, folder: Path) -> Any:
     """A place that can be read at once: of one inside a compressed file its lines, in a file of their own."""
     if not isinstance(place, Inside):
         return place
     path = folder / f"{place.at:.6f}-{Path(place.whole.path).stem}"  # what it was called before it was compressed
-    with storage.open_stream(place.whole.path) as raw, path.open("wb") as lines:
-        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
-        left = min(int(place.at * place.size * stretch), LOOK_BYTES)
-        if left:
-            while left > 0 and (block := stream.read(min(left, BUFFER))):
-                left -= len(block)
-            stream.readline()
-        while lines.tell() < most and (line := stream.readline()):
-            lines.write(line)
+    start = min(int(place.at * place.size * stretch), LOOK_BYTES)
+    if not _copy_lines(place.whole.path, start, most, path):
+        _copy_lines(place.whole.path, 0, most, path)  # the stream is shorter than it was taken to be
     return (replace(place.whole, path=str(path)),)
+
+
+def _copy_lines(path: str, start: int, most: int, copy: Path) -> int:
+    """Writes the lines of a compressed file from the one that holds a byte of its stream, so many bytes, or that line.
+
+    Returns:
+        The bytes that were written.
+    """
+    with storage.open_stream(path) as raw, copy.open("wb") as lines:
+        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
+        begun: list[bytes] = []  # of the line in which the last block ended
+        left = start
+        while left > 0 and (block := stream.read(min(left, BUFFER))):
+            left -= len(block)
+            end = block.rfind(b"\n") + 1
+            begun = [block[end:]] if end else [*begun, block]
+        if left > 0:
+            return 0
+        lines.writelines(begun)
+        line = stream.readline()
+        while line:
+            lines.write(line)
+            line = stream.readline() if lines.tell() < most else b""
+        return lines.tell()
 
 
 def _taken(stage: DocumentStage, places: Sequence[Any], most: int) -> Iterator[tuple[pa.RecordBatch, int]]:
