@@ -138,6 +138,10 @@ def attempt(address: str, operation: Callable[[Any, str], T]) -> T:
         tries += 1
         try:
             return operation(filesystem, inside)
+        except ValueError as error:  # of botocore, before anything is asked
+            raise ConfigError(
+                f"the store cannot be spoken to: {_said(error)}", where=address, fix=CREDENTIALS
+            ) from None
         except _failures() as error:
             final = _final(error, address)
             if final is not None:
@@ -174,7 +178,7 @@ def opened(address: str) -> tuple[Any, str]:
         raise ConfigError(
             f"no reader for this address: {error}", where=address, fix=f"pip install {package}" if package else ""
         ) from None
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigError(f"no reader for this address: {error}", where=address) from None
     if protocol == "s3":
         filesystem.retries = 1

@@ -57,14 +57,16 @@ class RayCluster:
         say: prints a line, once: where the dashboard is.
 
     Raises:
-        ConfigError: Ray is not installed, or nothing listens at the address.
+        ConfigError: Ray is not installed, or the address has not the form of one.
     """
 
     def __init__(self, address: str, workers: int | None, memory: int | None, say: Callable[[str], None]) -> None:
         if find_spec("ray") is None:
             raise ConfigError("--ray needs the package ray, which is not installed", fix="pip install ray")
+        if workers == 0:
+            raise ConfigError("Ray's workers are processes of their own", where="--workers 0", fix="leave it out")
         if address not in ("local", "auto"):
-            _check_reachable(address)
+            _host_and_port(address)
         if address != "local" and memory is not None:
             raise ConfigError(
                 "the nodes of a cluster say how much memory they have",
@@ -96,6 +98,9 @@ class RayCluster:
         if self._address == "local" or self._workers is None:
             return self.slots * IN_FLIGHT_PER_WORKER
         return self._workers
+
+    def check(self, stage: Stage, tasks: int) -> None:
+        """What the nodes have is known when the cluster is joined."""
 
     def begin(self, stage: Stage) -> None:
         """Joins the cluster, or starts it.
@@ -227,6 +232,8 @@ def _join(ray: Any, address: str, staging: Path) -> str:
     Returns:
         Where its dashboard is, empty where it has none.
     """
+    if address != "auto":
+        _check_reachable(address)
     with _kept_quiet() as said:
         try:
             context = ray.init(
@@ -235,7 +242,7 @@ def _join(ray: Any, address: str, staging: Path) -> str:
                 logging_level="ERROR",
                 log_to_driver=False,
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
             said.seek(0)
             why = REFUSED if b"AuthToken" in said.read() else _first_line(error)
             raise _no_cluster(address, why) from None
@@ -257,17 +264,26 @@ def _kept_quiet() -> Iterator[IO[bytes]]:
             os.close(kept)
 
 
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Host and port of a cluster's address.
+
+    Raises:
+        ConfigError: it has not the form of one.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and colon and port.isdigit()):
+        raise ConfigError("is no address of a cluster", where=f"--ray {address}", expected="local, auto or HOST:PORT")
+    return host.strip("[]"), int(port)
+
+
 def _check_reachable(address: str) -> None:
     """Ray itself tries for many minutes to reach a head that is not there.
 
     Raises:
         ConfigError: nothing listens at the address.
     """
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and colon and port.isdigit()):
-        raise ConfigError("is no address of a cluster", where=f"--ray {address}", expected="local, auto or HOST:PORT")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHED_WITHIN).close()
+        socket.create_connection(_host_and_port(address), timeout=REACHED_WITHIN).close()
     except (OSError, OverflowError) as error:
         raise _no_cluster(address, _first_line(error)) from None
 

@@ -90,6 +90,9 @@ def curate(
         stages = plan(recipe)
         output.claim(stages[-1].fingerprint, overwrite)
         output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)
+        reader = stages[0]
+        if isinstance(reader, ReadDocuments) and reader.manifest() is None:
+            executor.check(reader, len(reader.foreseen))  # what cannot fit is refused before the first task
         for number, stage in enumerate(stages):
             if not kept_parts(runner.ensure(stage)):
                 raise _nothing_left(stages[: number + 1])

@@ -147,6 +147,8 @@ class Estimator:
         documents = int(done.counts.get("documents", 0))
         kept = int(done.counts.get("kept", documents))
         tasks = sum(tasks_of(done).values()) if isinstance(stage, DocumentStage) else len(done.files)
+        if isinstance(stage, Cut):
+            tasks = stage.tasks()
         return StagePlan(stage, False, tasks, tasks, documents, kept, disk=size, held=size)
 
     def _pieces(self, stage: Cut) -> StagePlan:
@@ -213,6 +215,8 @@ class Estimator:
         if isinstance(stage, RemoveDuplicates):
             return self._passed[stage.upstream.fingerprint].kept.get(source, 0) / max(sample.documents, 1)
         extent = self.extents[source]
+        if sample.documents == 0:
+            return 0.0
         if extent.problems:
             return extent.problems / max(sample.documents, 1)
         return (extent.plain + extent.compressed * sample.stretch) / max(sample.bytes, 1)

@@ -76,6 +76,13 @@ class Executor(Protocol):
     def capacity(self) -> int:
         """How many jobs may be under way: those that run, and some that wait."""
 
+    def check(self, stage: Stage, tasks: int) -> None:
+        """Looks whether a task of a stage fits, long before it begins; `tasks` is about how many it has.
+
+        Raises:
+            ConfigError: it does not, with what would do.
+        """
+
     def begin(self, stage: Stage) -> None:
         """Gets ready for the jobs of a stage; nothing is under way.
 
@@ -111,6 +118,10 @@ class InProcess:
 
     def begin(self, stage: Stage) -> None:
         """Looks whether a task fits."""
+        self.check(stage, 0)
+
+    def check(self, stage: Stage, tasks: int) -> None:
+        """Raises ConfigError where a task does not fit."""
         if self._memory is not None and stage.memory() > self._memory:
             raise budget.refusal(stage.name, self._memory, stage.memory())
 

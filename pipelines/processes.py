@@ -85,16 +85,24 @@ class LocalProcesses:
         return self._fit * IN_FLIGHT_PER_WORKER
 
     def begin(self, stage: Stage) -> None:
-        """Counts the workers that fit, and ends those that do not."""
+        """Counts the workers that fit, and ends those of the stage before: what they hold is none of this one's."""
+        self.check(stage, stage.tasks())
+        for worker in list(self._alive):
+            self._bury(worker)
+
+    def check(self, stage: Stage, tasks: int) -> None:
+        """Counts the workers that fit.
+
+        Raises:
+            ConfigError: not even one.
+        """
         self._fit = self.workers
         if self.memory is not None:
             need = stage.memory()
-            self._beside = budget.driver(stage.tasks())
+            self._beside = budget.driver(tasks)
             self._fit = budget.workers(self.memory, need, self._beside, self.workers)
             if self._fit == 0:
                 raise budget.refusal(stage.name, self.memory, budget.needed(need, self._beside))
-        for worker in self._alive[self._fit :]:
-            self._bury(worker)
 
     def submit(self, job: Job) -> None:
         """Hands the job to an idle process; where there is none it waits for the first."""
@@ -176,15 +184,17 @@ class LocalProcesses:
             return
         self._looked = time.monotonic()
         held = {worker: budget.held(worker.process.pid) for worker in self._alive}
-        if sum(held.values()) + self._beside <= self.memory:
+        total = sum(held.values()) + self._beside
+        if total <= self.memory:
             return
         worker = max(held, key=lambda one: held[one])
         job = worker.job
         self._bury(worker)
         if job is not None:
             self._fit = max(self._fit - 1, 1)
-            why = f"its process was ended: it held {budget.spelled(held[worker])} of the {budget.spelled(self.memory)}"
-            self._ended.append(Outcome(job, None, f"{why} of memory that the run may use"))
+            run = f"the run {budget.spelled(total)} of the {budget.spelled(self.memory)} that it may use"
+            why = f"its process was ended: it held {budget.spelled(held[worker])} of memory, {run}"
+            self._ended.append(Outcome(job, None, why))
 
     def _bury(self, worker: "_Worker") -> None:
         self._alive.remove(worker)

@@ -224,7 +224,7 @@ class Runner:
         found = 0
         while self._probe(stage, task, 0, count) is None:
             document = self._narrow(stage, task, count)
-            if document is None:
+            if document is None or not self._kills(stage, task, document):
                 raise _given_up(stage, task, losses, "and no single document is the cause")
             if (known := len(stage.poisoned(task))) >= MOST_POISONED:
                 raise _given_up(stage, task, losses, f"also after {known} of its documents were set aside")
@@ -243,6 +243,11 @@ class Runner:
             middle = (low + high) // 2
             low, high = (low, middle) if self._probe(stage, task, low, middle) is None else (middle, high)
         return low if self._probe(stage, task, low, high) is None else None
+
+    def _kills(self, stage: Stage, task: int, document: int) -> bool:
+        """Whether a document does it again, and the same reading without it does not: memory may be short for both."""
+        survived = self._probe(stage, task, document, document) is not None
+        return survived and self._probe(stage, task, document, document + 1) is None
 
     def _probe(self, stage: Stage, task: int, start: int, stop: int) -> int | None:
         """The documents of the task where the probe survived, None where its process was lost."""
@@ -295,7 +300,7 @@ def _given_up(stage: Stage, task: int, losses: _Losses, cause: str) -> RunError:
     return RunError(
         f"{stage.name}, task {task}: {losses.why[task]}, {losses.total[task]} times over, {cause}",
         where=str(stage.folder),
-        fix="run again with fewer workers if memory is short: finished tasks are kept",
+        fix="if memory is short, run again with more of it or with fewer workers: finished tasks are kept",
     )
 
 

@@ -132,14 +132,14 @@ def _child(
     folder: str,
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the driver alone answers it
-    budget.reset_peak()
     most = min(SAMPLE_BYTES, SAMPLE_ALL // len(work))
     try:
-        samples = {
-            source: _sample(stages, source, places, most, probes[source], Path(folder) / str(number))
-            for number, (source, places) in enumerate(work.items())
-        }
-        send.send(Sampled(samples, budget.peak()))
+        samples, peaks = {}, []
+        for number, (source, places) in enumerate(work.items()):
+            samples[source] = _sample(stages, source, places, most, probes[source], Path(folder) / str(number))
+            peaks.append(budget.peak())
+            budget.release()
+        send.send(Sampled(samples, max(peaks)))
     except MidtrainError as error:
         send.send(error)
 
@@ -151,7 +151,10 @@ def _sample(
     stretch = _stretch(probe) if probe else 1.0
     unpacked = [_unpacked(place, stretch, most // len(places), folder) for place in places]
     places = _each_once(unpacked) if any(isinstance(place, Inside) for place in places) else unpacked
+    places = [place for place in places if _holds(stages[0], place)] or _first(stages[0], source)
     _warm(stages, source, places, folder / "warm")
+    budget.release()
+    budget.reset_peak()  # what a kernel takes while it is compiled, once on a machine, is no worker's
     seen = _Seen()
     batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
     judged = []
@@ -212,6 +215,20 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
         yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
     elif isinstance(stage, RemoveDuplicates):
         yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
+
+
+def _holds(stage: DocumentStage, place: Any) -> bool:
+    """Whether a document begins there: a task may lie within a single long line."""
+    return any(batch.num_rows for batch, _ in itertools.islice(_peek(stage, place), 1))
+
+
+def _first(stage: DocumentStage, source: str) -> list[Any]:
+    """The first task of a source that holds a document, if any does."""
+    if not isinstance(stage, ReadDocuments) or stage.cutting is not None:
+        return []
+    files, spec = stage.files.by_source[source], next(one for one in stage.sources if one.name == source)
+    found = (tasks.splits(stretch, spec, files, {}) for stretch in stage.foreseen if stretch.source == source)
+    return list(itertools.islice(filter(lambda one: _holds(stage, one), found), 1))
 
 
 def _each_once(places: Sequence[Task]) -> list[Task]:

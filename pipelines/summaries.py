@@ -35,7 +35,9 @@ def curated(result: Curated, output: str) -> Table:
     by_rule = [["dropped by", "documents"]]
     by_rule += [[reason, f"{count:,}"] for reason, count in sorted(dropped.items(), key=lambda item: -item[1])]
     did = f"{result.tasks_run} tasks run" if result.tasks_run else "nothing to do: every stage was done"
-    text = "\n\n".join([columns(rows), *([columns(by_rule)] if dropped else []), f"{output}: {did}"])
+    aside = sum(counts["quarantined"] for _, counts in result.stages)
+    where = f"{aside:,} set aside, with place and error: {output}/stages/*/quarantine/" if aside else ""
+    text = "\n\n".join(filter(None, [columns(rows), columns(by_rule) if dropped else "", where, f"{output}: {did}"]))
     data = {"output": output, "tasks_run": result.tasks_run, "funnel": result.manifest.counts["funnel"]}
     return Table(text, {**data, "fingerprint": result.manifest.fingerprint})
 

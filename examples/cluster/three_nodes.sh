@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Three Ray nodes on this machine, on three loopback addresses, and a curation on them: what a cluster does, without one.
 # Usage, from the root: examples/cluster/three_nodes.sh [RECIPE.yaml [more options of `midtrain curate`]]
-# PYTHON names an interpreter that has midtrain installed. Linux alone: elsewhere 127.0.0.2 is no address of the machine.
+# PYTHON names an interpreter that has midtrain installed; by default that of `make setup`. Linux alone: elsewhere 127.0.0.2 is no address of the machine.
 set -euo pipefail
 
 recipe=${1:-examples/cluster/recipe.yaml}
 shift $(($# > 0 ? 1 : 0))
-python=${PYTHON:-python}
+python=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python)}
 port=${PORT:-6399}
 folder=$(mktemp -d /tmp/three-XXXXXX) # short: sockets below it have paths of at most 107 bytes
 nodes=()

@@ -20,7 +20,7 @@ def records(split: Split, selection: Selection | None = None) -> Iterator[Record
     Raises:
         RunError: the compressed stream is damaged or cut short.
     """
-    for offset, line in lines(split):
+    for offset, line in lines(split, selection):
         content = without_mark(offset, line)
         if blank(content):
             continue

@@ -31,6 +31,11 @@ class Selection:
         """A range alone, without the records that are known to kill."""
         return cls(start, stop, dict.fromkeys(poisoned, SKIP))
 
+    @property
+    def wanted(self) -> bool:
+        """Whether the next record is one to read."""
+        return self.start <= self.seen < self.stop and self.seen not in self.poisoned
+
     def next(self) -> str | None:
         """The verdict on the next record: None to read it, `SKIP`, or why it is set aside."""
         number = self.seen

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 from ... import storage
 from ...errors import RunError
 from ..inputs import Split
+from .selection import Selection
 
 BUFFER = 1 << 20
 
@@ -30,8 +31,10 @@ def blocks(path: str, size: int) -> Iterator[bytes]:
             place.offset += len(block)
 
 
-def lines(split: Split) -> Iterator[tuple[int, bytes]]:
+def lines(split: Split, selection: Selection | None = None) -> Iterator[tuple[int, bytes]]:
     """The lines that start in the split, each with its byte offset in the decompressed stream.
+
+    Of a long line that the selection passes by only the beginning is read into memory: it may be what kills.
 
     Raises:
         RunError: the compressed stream is damaged or cut short.
@@ -44,11 +47,22 @@ def lines(split: Split) -> Iterator[tuple[int, bytes]]:
             offset = stream.seek(split.start - 1) + len(stream.readline())
         while split.stop < 0 or offset < split.stop:
             place.offset = offset
-            held = [stream.readline()]
+            held = [stream.readline(-1 if selection is None or selection.wanted else BUFFER)]
             if not held[0]:
                 return
             offset += len(held[0])
+            if len(held[0]) == BUFFER and selection is not None:
+                offset += _to_line_end(stream, held[0])
             yield split.origin + place.offset, held.pop()  # which may be large: nothing here holds it
+
+
+def _to_line_end(stream: BinaryIO, block: bytes) -> int:
+    """Reads on to the end of a line that a block ends in; returns the bytes that this took."""
+    passed = 0
+    while block and not block.endswith(b"\n"):
+        block = stream.readline(BUFFER)
+        passed += len(block)
+    return passed
 
 
 def without_mark(offset: int, content: bytes) -> bytes:

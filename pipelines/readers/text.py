@@ -27,7 +27,7 @@ def records(split: Split, document: Literal["file", "line"], selection: Selectio
         else:
             yield from poisonous(verdict, 0, 0)
         return
-    for offset, line in lines(split):
+    for offset, line in lines(split, selection):
         if blank(without_mark(offset, line)):
             continue
         if selection is not None and (verdict := selection.next()) is not None:

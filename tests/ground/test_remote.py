@@ -292,6 +292,12 @@ class TestRefusals:
         with storage.atomic_write(address) as stream:
             stream.write(b"x")
 
+    @pytest.mark.parametrize("address", ["s3://bucket/x.jsonl"])
+    def test_what_the_libraries_cannot_begin_with(self, monkeypatch, address):
+        monkeypatch.setenv("AWS_ENDPOINT_URL", "not-a-url")
+        with pytest.raises(ConfigError, match=r"no reader for this address|cannot be spoken to"):
+            listing.list_files(address)
+
     def test_an_object_that_is_not_there(self, bucket):
         for act in (storage.read_bytes, storage.open_input, storage.hash_file):
             with pytest.raises(RunError, match="cannot be opened"):

@@ -25,6 +25,20 @@ def test_a_run_with_nothing_to_do_starts_no_ray(workshop, processes):
     assert "nothing to do" in said.out
 
 
+def test_a_result_that_is_complete_needs_no_cluster(workshop, midtrain):
+    workshop.corpus()
+    recipe = workshop.yaml("recipe.yaml", workshop.recipe())
+    said = midtrain("curate", recipe, "--ray", "127.0.0.1:1")
+    assert (said.code, "no Ray cluster answers" in said.err) == (2, True)
+    workshop.curate()
+    assert midtrain("curate", recipe, "--ray", "127.0.0.1:1").code == 0
+
+
+def test_ray_has_workers_of_its_own():
+    with pytest.raises(ConfigError, match="processes of their own"):
+        RayCluster("local", 0, None, print)
+
+
 def test_without_ray_the_error_is_the_command_that_installs_it(monkeypatch):
     monkeypatch.setattr(cluster, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="is not installed") as caught:

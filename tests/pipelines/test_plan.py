@@ -138,6 +138,17 @@ def test_a_large_document_asks_for_memory(workshop):
 # What is done
 
 
+def test_tasks_within_one_long_line_are_not_taken_for_an_empty_source(workshop, monkeypatch):
+    monkeypatch.setattr(inputs, "MIN_SPLIT", 100_000)
+    short = [{"text": text} for text in workshop.texts(10)]
+    path = workshop.jsonl("long.jsonl", [*short, {"text": "word " * 2_000_000}])
+    recipe = {**workshop.recipe(), "sources": [{"name": "web", "path": str(path)}], "steps": []}
+    (stage,) = planned(workshop.yaml("recipe.yaml", recipe))["stages"]
+    assert stage["documents"] == 11
+    assert stage["cpu_seconds"] < 60
+    assert stage["memory"] > 5 * 10_000_000
+
+
 def test_a_finished_recipe_is_told_without_opening_an_input(corpus, monkeypatch, midtrain):
     corpus.curate()
     path = corpus.yaml("recipe.yaml", corpus.recipe())

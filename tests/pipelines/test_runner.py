@@ -184,6 +184,9 @@ class Breaking:
         self.times, self.blamed = times, blamed
         self.jobs, self.lost = [], Counter()
 
+    def check(self, stage, tasks):
+        pass
+
     def begin(self, stage):
         pass
 

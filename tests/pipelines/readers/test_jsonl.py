@@ -85,6 +85,19 @@ def test_a_buffer_longer_than_the_readers_own_is_no_border(tmp_path, compress, m
         assert [record.value["n"] for record in records(tmp_path / "a.jsonl", cut)] == list(range(50))
 
 
+def test_of_a_long_line_that_is_passed_by_only_the_beginning_is_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(streams, "BUFFER", 16)
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(b"".join(b'{"n": %d, "x": "%s"}\n' % (i, b"y" * (i * 7)) for i in range(12)) + b'{"n": 12')
+    split, held = Split("s", str(path), "a.jsonl", 0, -1), []
+    for chosen in range(12):
+        trial = Selection.trial(chosen, chosen + 1, {})
+        assert [record.value["n"] for record in jsonl.records(split, trial)] == [chosen]
+        assert trial.seen == 13
+        held += [len(line) for _, line in streams.lines(split, Selection.trial(20, 21, {}))]
+    assert max(held) == 16
+
+
 def test_what_cannot_be_read_is_set_aside_with_its_place(reading):
     lines = [
         b'{"text": "good"}',
