@@ -33,6 +33,7 @@ class Proxy:
             request` in the middle of the request; `silence` holds the answer back for `delay` seconds.
         only: what must stand in the method and path of a request for anything to happen to it.
         most: how often something happens at all.
+        host, port: where the proxy listens; port 0 is any that is free.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class Proxy:
         only: str = "",
         most: int = 10**9,
         delay: float = 0.0,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
-        self.host, _, port = upstream.removeprefix("http://").partition(":")
-        self.port = int(port)
+        self.host, _, behind = upstream.removeprefix("http://").partition(":")
+        self.port = int(behind)
         self.random, self.share, self.kinds, self.only = random.Random(seed), share, kinds, only
         self.most, self.delay = most, delay
         self.clock = 0.0  # seconds that the store's answers are ahead of what lies in it
@@ -54,9 +57,9 @@ class Proxy:
         self.happened: Counter[str] = Counter()
         self._deciding = threading.Lock()
         handler = type("Handler", (_Handler,), {"proxy": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = ThreadingHTTPServer((host, port), handler)
         self._server.daemon_threads = True
-        self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.address = f"http://{host}:{self._server.server_address[1]}"
 
     def __enter__(self) -> "Proxy":
         threading.Thread(target=self._server.serve_forever, daemon=True).start()

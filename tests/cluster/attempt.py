@@ -16,15 +16,23 @@ from pathlib import Path
 from tests.cluster import corpora
 from tests.cluster.corpora import MAIN, Corpus
 from tests.cluster.nodes import Cluster
+from tests.cluster.store import Store
 
 BEGINS_WITHIN = 120.0  # seconds, workers may have to compile kernels first
 ENDS_WITHIN = 150.0  # seconds
+LOOK_EVERY = 0.01  # seconds
+ASK_EVERY = 0.3  # seconds, where a store is asked
 STALL = 2.0  # minutes: a run that waits in vain says so before it is taken for hung
 
 
 @dataclass
 class Attempt:
-    """One output, and the runs that it takes to complete it."""
+    """One output, and the runs that it takes to complete it.
+
+    Args:
+        output: a folder; where there is a store, what lies below `out` in that is copied into it to be looked at.
+        store: holds the inputs, below `in`, and the output.
+    """
 
     cluster: Cluster
     corpus: Corpus
@@ -35,12 +43,15 @@ class Attempt:
     struck: float = 0.0  # seconds since the epoch
     node: int | None = None  # that was struck
     codes: list[int] = field(default_factory=list)
+    store: Store | None = None
+    note: str = ""  # what else there is to say
 
     def start(self) -> None:
         """Starts a driver beside the head."""
         self.runs += 1
         recipe = self.folder / "recipe.json"
-        recipe.write_text(json.dumps(self.corpus.recipe(self.output)))
+        where = (f"{self.store.address}/out", f"{self.store.address}/in") if self.store else (self.output, "")
+        recipe.write_text(json.dumps(self.corpus.recipe(*where)))
         command = [*self.cluster.enter, sys.executable, "-c", MAIN, "curate", str(recipe)]
         command += ["--ray", self.cluster.address, "--stall", str(STALL)]
         with open(self.said, "wb") as said:
@@ -66,11 +77,16 @@ class Attempt:
         """
         wanted = max(int(share * len(corpora.finished(self.corpus.undisturbed))), 1)
         deadline = time.monotonic() + BEGINS_WITHIN
-        while len(corpora.finished(self.output)) < wanted or (nodes and not self._find_busy(nodes)):
+        while self._finished() < wanted or (nodes and not self._find_busy(nodes)):
             assert self.driver.poll() is None, f"ended before the fault: {self.said.read_text()}"
             assert time.monotonic() < deadline, f"{wanted} tasks were not reached: {self.said.read_text()}"
-            time.sleep(0.01)
+            time.sleep(ASK_EVERY if self.store else LOOK_EVERY)
         self.strike()
+
+    def _finished(self) -> int:
+        if self.store:
+            self.store.copy("out/events", self.output / "events")
+        return len(corpora.finished(self.output))
 
     def _find_busy(self, nodes: tuple[int, ...]) -> bool:
         self.node = next((number for number in nodes if self.cluster.nodes[number].busy()), None)

@@ -20,11 +20,12 @@ import pyarrow.parquet as pq
 from midtrain import storage
 
 CORPUS = 2_500_000  # bytes
+EVENTS_EVERY = 0.5  # seconds after which events are in a bucket, from which a test learns how far a run is
 SMALL_SPLIT = 100_000  # bytes: tasks enough to be killed among them
 LEAST_TASKS = 40
 ENGLISH = "en-us"  # as the pages of MIDTRAIN_DATA call it
 REPEATED = 9  # every so manieth document stands twice
-BESIDE = {"events.jsonl", "inputs.json", "recipe.yaml", ".lock"}  # these hold times, hosts or absolute paths
+BESIDE = {"events.jsonl", "events", "inputs.json", "recipe.yaml", ".lock"}  # these hold times, hosts or absolute paths
 MAIN = f"""
 import sys
 sys.path.append({str(Path(__file__).parent)!r})
@@ -32,8 +33,9 @@ import poison
 if sys.argv[1] == "--harmless":
     del sys.argv[1]
     poison.install(harmless=True, pause=0)
-from midtrain import cli
+from midtrain import cli, remote_events
 from midtrain.pipelines import inputs
+remote_events.EVERY = {EVENTS_EVERY}
 inputs.MIN_SPLIT = {SMALL_SPLIT}
 sys.argv[0] = "midtrain"
 cli.main()
@@ -57,9 +59,19 @@ class Corpus:
         name, _, byte = place.partition(", byte ")
         return str(orjson.loads((self.folder / name).read_bytes()[int(byte) :].partition(b"\n")[0])["id"])
 
-    def recipe(self, output: Path) -> dict[str, object]:
-        """Web text through the language, the rules and the exchange that exact deduplication needs."""
-        source = {"name": "web", "path": f"{self.folder}/web-*.jsonl", "format": "jsonl"}
+    @property
+    def files(self) -> list[Path]:
+        """The corpus itself."""
+        return sorted(self.folder.glob("web-*.jsonl"))
+
+    def recipe(self, output: Path | str, inputs: Path | str = "") -> dict[str, object]:
+        """Web text through the language, the rules and the exchange that exact deduplication needs.
+
+        Args:
+            output: a folder or an address.
+            inputs: another place that the files of the corpus lie in.
+        """
+        source = {"name": "web", "path": f"{inputs or self.folder}/web-*.jsonl", "format": "jsonl"}
         steps: list[dict[str, object]] = [{"language": {"keep": ["en"]}}, {"gopher_quality": {}}, {"exact_dedup": {}}]
         return {"name": "web", "output": str(output), "sources": [source], "steps": steps}
 
@@ -143,7 +155,8 @@ def hashes(output: Path, tables_alone: bool = False) -> dict[str, str]:
     A quarantine tells what was seen, and manifests hash it: that a process died is not that a document raised.
     """
     paths = sorted(path for path in output.rglob("*.parquet" if tables_alone else "*") if path.is_file())
-    return {str(path.relative_to(output)): storage.hash_file(path) for path in paths if path.name not in BESIDE}
+    named = {path.relative_to(output): path for path in paths}
+    return {str(name): storage.hash_file(path) for name, path in named.items() if BESIDE.isdisjoint(name.parts)}
 
 
 def quarantined(output: Path) -> list[dict[str, str]]:
@@ -152,10 +165,9 @@ def quarantined(output: Path) -> list[dict[str, str]]:
 
 
 def events(output: Path) -> list[dict[str, object]]:
-    """The whole lines of `events.jsonl`."""
-    path = output / "events.jsonl"
-    lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
-    return [orjson.loads(line) for line in lines]
+    """The whole lines of `events.jsonl`, or of the segments that a bucket has in its place."""
+    paths = [path for path in (output / "events.jsonl", *sorted((output / "events").glob("*"))) if path.exists()]
+    return [orjson.loads(line) for path in paths for line in path.read_bytes().split(b"\n")[:-1]]
 
 
 def finished(output: Path) -> list[tuple[object, object]]:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.cluster import corpora, poison
+from tests.cluster import store as stores
 from tests.cluster.attempt import Attempt
 from tests.cluster.corpora import Corpora
 from tests.cluster.nodes import SMALL_DISK, Cluster, Node, resize
@@ -21,6 +22,7 @@ from tests.cluster.processes import end
 
 AFTERMATH = 3.0  # seconds in which workers that were cut off write what they were about to
 LEAST_DISK = 64 << 10  # bytes
+FAILING = 0.15  # of a store's requests
 OTHERS = 1, 2  # the nodes that have no driver beside them
 
 
@@ -134,6 +136,30 @@ def disk_full(attempt: Attempt, moment: Moment) -> None:
     attempt.again()
 
 
+def store_fails(attempt: Attempt, moment: Moment) -> None:
+    """Of the requests to a store that holds inputs and output, one in seven fails or is slow, to the end."""
+    if stores.MISSING:
+        raise Unfit(f"not installed: {', '.join(stores.MISSING)}")
+    with stores.served(attempt.cluster.nodes[0].place, attempt.folder / "store-log") as store:
+        attempt.store = store
+        store.put(attempt.corpus.files, "in")
+        attempt.start()
+        attempt.reach(moment.share)
+        sound = store.happened()["requests"]
+        store.fail(FAILING)
+        attempt.finish()
+        happened = store.happened()
+        store.copy("", attempt.folder / "bucket")
+        store.copy("out", attempt.output)
+    requests, failures = happened.pop("requests") - sound, sum(happened.values())
+    assert happened.keys() == set(stores.KINDS), f"not all that was to happen has happened: {happened}"
+    attempt.note = f"{failures} of {requests} requests"
+    logs = [path for node in attempt.cluster.nodes for path in node.folder.glob("ray/session_*/logs/worker-*")]
+    assert logs, "no worker has a log"
+    for path in [*logs, *(path for path in attempt.folder.rglob("*") if path.is_file())]:
+        assert attempt.cluster.secret.encode() not in path.read_bytes(), f"{path} holds the secret"
+
+
 def document_raises(attempt: Attempt, moment: Moment) -> None:
     """A document makes a step raise: it is set aside."""
     _poison(attempt, "raises")
@@ -177,8 +203,8 @@ def _cut(attempt: Attempt, moment: Moment) -> Node:
     return node
 
 
-# A fault takes an attempt and a moment; whatever it broke but nodes and links, it mends. Add more here, such as a store
-# that fails ("s3"): a fault may change `attempt.output` before it starts.
+# A fault takes an attempt and a moment; whatever it broke but nodes and links, it mends; it may
+# change where the output lies before it starts.
 FAULTS: dict[str, Callable[[Attempt, Moment], None]] = {
     "worker killed": worker_killed,
     "raylet killed": raylet_killed,
@@ -188,6 +214,7 @@ FAULTS: dict[str, Callable[[Attempt, Moment], None]] = {
     "driver killed": driver_killed,
     "head killed": head_killed,
     "disk full": disk_full,
+    "store fails": store_fails,
     "document raises": document_raises,
     "document crashes": document_crashes,
     "document eats": document_eats,
@@ -219,7 +246,7 @@ def do(fault: str, moment: Moment, cluster: Cluster, made: Corpora, folder: Path
     lost = sum(event["event"] == "task_lost" for event in events)
     gap = longest_gap(events, attempt.struck)
     different = sorted(path for path in found.keys() | expected.keys() if found.get(path) != expected.get(path))
-    note = f"other than undisturbed: {', '.join(different[:5])}" if different else ""
+    note = f"other than undisturbed: {', '.join(different[:5])}" if different else attempt.note
     if fault == "link flaps" and all(_late(path, attempt) for path in different):
         different, note = [], f"written late: {', '.join(different)}" if different else ""
     return Row(

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from midtrain.pipelines.cluster import SETTINGS
 
-from tests.cluster import poison
+from tests.cluster import poison, store
 from tests.cluster.memory import limited
 from tests.cluster.network import Network, Place, network
 from tests.cluster.processes import BUSY, bare_python, below, end, packages_of, title, token
@@ -101,6 +101,7 @@ class Cluster:
         self.python = bare_python(folder / "venv")
         shutil.copyfile(poison.__file__, packages_of(self.python) / "sitecustomize.py")
         (folder / "token").write_text(secrets.token_hex(32))
+        self.secret = f"made-up-{secrets.token_hex(16)}"  # of the store beside the head, where one is started
         self.disk = folder / "disk"
         self.nodes = [Node(n, net.places[n], limits[n], folder / f"n{n}") for n in range(NODES)]
 
@@ -116,8 +117,9 @@ class Cluster:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a driver must know to be let in, and how long it waits for a head that is gone."""
-        return {**token(self.folder / "token"), **HEADLESS}
+        """What a driver must know: to be let in, where a store would be, how long to wait for a head that is gone."""
+        head = self.net.places[0].address
+        return {**token(self.folder / "token"), **HEADLESS, **store.environment(head, self.secret)}
 
     def mend(self) -> None:
         """Makes the cluster whole: links, head, nodes."""

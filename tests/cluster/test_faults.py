@@ -15,7 +15,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
 GOES_ON_WITHIN = 60.0  # seconds after a link was cut, with the settings that are shipped
 RUNS = [
     ("worker killed", Moment(0.1)),
-    ("worker killed", Moment(0.8)),
     ("raylet killed", Moment(0.2, node=1)),
     ("node returns", Moment(0.1, node=2)),
     ("link down", Moment(0.15, node=2)),
@@ -23,6 +22,7 @@ RUNS = [
     ("driver killed", Moment(0.5)),
     ("head killed", Moment(0.4)),
     ("disk full", Moment(0.6)),
+    ("store fails", Moment(0.1)),
     ("document raises", Moment(0)),
     ("document crashes", Moment(0)),
     ("document eats", Moment(0)),
