@@ -16,7 +16,7 @@ from . import footprints
 from .choose_duplicates import ROWS_PER_PARTITION, ChooseDuplicates, WriteKeys
 from .cut import Cut
 from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
-from .extents import Extent
+from .extents import Extent, largest_units
 from .inputs import EXPANSION
 from .parts import kept_parts, largest_part
 from .sample import Judged, Sample, Sampled
@@ -226,7 +226,10 @@ class Estimator:
         known = all(parent.fingerprint in self.finished for parent in stage.parents)
         largest = max((one.largest for one in self.sampled.samples.values()), default=0) if self.sampled else 0
         memory = stage.memory() if known else otherwise
-        return footprints.with_document(memory, largest) if isinstance(stage, DocumentStage | WriteKeys) else memory
+        if not isinstance(stage, DocumentStage | WriteKeys):
+            return memory
+        row_group = largest_units(stage.sources, stage.files)[0] if isinstance(stage, ReadDocuments) else 0
+        return footprints.with_document(memory, largest, row_group)
 
     def _identity(self) -> float:
         samples = self.sampled.samples.values() if self.sampled else ()

@@ -26,6 +26,7 @@ READ_ROWS = 3.2  # bytes held a byte of the rows that are read at a time: column
 PARQUET_GROUP = 0.5  # bytes held a byte of an input's row group: its compressed columns
 WHOLE_FILE = 5  # bytes held a byte of a text file that is one document
 LARGE_DOCUMENT = 7  # bytes held a byte of a document of tens of MB: line, text, columns, words, row group
+LARGE_DOCUMENT_GROUP = 2.5  # and a byte of it in a row group of an input: its page, packed and unpacked
 KEY = 82  # bytes a row while duplicates are chosen: sorted halves, positions, masks
 KEY_WRITTEN = 200  # bytes a row while keys are written: columns, and the same grouped by partition
 HELD_OUT_KEY = 25  # bytes a key while the smallest are taken: read, joined, sorted
@@ -118,6 +119,13 @@ def writing_shards(exchanged: int) -> int:
     return WORKER + SHARDS + int(SHARD * exchanged)
 
 
-def with_document(memory: int, size: int) -> int:
-    """Bytes of a worker that needs so many otherwise and has a document of that size to read, judge or write."""
-    return max(memory, WORKER + PART_READING + LARGE_DOCUMENT * size)
+def with_document(memory: int, size: int, row_group: int = 0) -> int:
+    """Bytes of a worker that needs so many otherwise and has a document of that size to read, judge or write.
+
+    Args:
+        memory: bytes that it needs otherwise.
+        size: bytes of the document.
+        row_group: bytes of the largest row group that it may come from, decompressed; 0 if it is in none.
+    """
+    held = LARGE_DOCUMENT * size + int(LARGE_DOCUMENT_GROUP * min(size, row_group))
+    return max(memory, WORKER + PART_READING + held)

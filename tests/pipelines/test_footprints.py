@@ -55,3 +55,6 @@ def test_a_document_that_fits_changes_nothing():
     memory = footprints.reading(64 << 20, 0, 0, ())
     assert footprints.with_document(memory, 1 << 20) == memory
     assert footprints.with_document(memory, 50_000_000) > memory + 100_000_000
+    assert footprints.with_document(memory, 50_000_000, 60_000_000) > 110_000_000 + footprints.with_document(
+        memory, 50_000_000
+    )
