@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 import pytest
 import zstandard
 from midtrain import storage
+from midtrain.pipelines.executor import InProcess, Job, Outcome, run_job
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +71,26 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], int]]:
         return lambda: writes
 
     return die
+
+
+class Losing(InProcess):
+    """Loses the jobs of which the given function says why, and runs the others."""
+
+    def __init__(self, why: Callable[[Job], str], blamed: bool = True) -> None:
+        super().__init__()
+        self._why, self._blamed = why, blamed
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        """What became of the oldest job."""
+        job = self._jobs.popleft()
+        why = self._why(job)
+        return [Outcome(job, None, why, self._blamed) if why else Outcome(job, run_job(job))]
+
+
+@pytest.fixture(scope="session")
+def losing() -> type[Losing]:
+    """The executor that loses jobs."""
+    return Losing
 
 
 def compress(content: bytes, ending: str) -> bytes:

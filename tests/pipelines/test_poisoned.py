@@ -11,7 +11,6 @@ import pytest
 from midtrain import storage
 from midtrain.errors import RunError
 from midtrain.pipelines import inputs
-from midtrain.pipelines.executor import Outcome, run_job
 from midtrain.pipelines.readers.records import derived_id
 
 HERE = Path(__file__).parent
@@ -136,71 +135,26 @@ def test_documents_that_only_kill_together_are_not_blamed_alone(corpus, deadly, 
     assert not list((corpus.root / "out").rglob("*.poison"))
 
 
-class Forgetful:
-    """An executor that loses task 0, and its probes but for every third, as where memory is short for all of them."""
+def test_no_document_is_blamed_for_what_does_not_happen_again(corpus, deadly, poisoned, losing):
+    """Memory is short for all: task 0 is lost, and of its probes of more than one document two of three."""
+    probes = 0
 
-    slots = capacity = 1
+    def why(job):
+        nonlocal probes
+        probes += job.probe
+        lost = job.task == 0 and (not job.probe or (job.stop > job.start and probes % 3))
+        return "its process was ended" if lost else ""
 
-    def __init__(self):
-        self.times = 0
-
-    def check(self, stage, tasks):
-        pass
-
-    def begin(self, stage):
-        pass
-
-    def cancel(self, job):
-        raise AssertionError("no copy was begun")
-
-    def submit(self, job):
-        self.job = job
-
-    def wait(self, seconds):
-        self.times += self.job.probe
-        lost = self.job.task == 0 and (not self.job.probe or (self.job.stop > self.job.start and self.times % 3))
-        return [Outcome(self.job, None, "its process was ended") if lost else Outcome(self.job, run_job(self.job))]
-
-    def close(self, failed):
-        pass
-
-
-def test_no_document_is_blamed_for_what_does_not_happen_again(corpus, deadly, poisoned):
     with pytest.raises(RunError, match="no single document is the cause"):
-        deadly.curate(poisoned(a80="harmless"), Forgetful())
+        deadly.curate(poisoned(a80="harmless"), losing(why))
     assert not list((corpus.root / "out").rglob("*.poison"))
 
 
-def test_a_task_whose_reading_kills_is_given_up(corpus, deadly, poisoned):
+def test_a_task_whose_reading_kills_is_given_up(corpus, deadly, poisoned, losing):
+    """Every process that touches task 0 dies, also one that judges no document."""
     with pytest.raises(RunError, match="reading its input alone does it") as caught:
-        deadly.curate(poisoned(a80="harmless"), DiesReading())
+        deadly.curate(poisoned(a80="harmless"), losing(lambda job: "its process died" if job.task == 0 else ""))
     assert "its process died" in caught.value.what
-
-
-class DiesReading:
-    """An executor in which every process that touches task 0 of a stage dies, also one that judges no document."""
-
-    slots = capacity = 1
-
-    def check(self, stage, tasks):
-        pass
-
-    def begin(self, stage):
-        pass
-
-    def cancel(self, job):
-        raise AssertionError("no copy was begun")
-
-    def submit(self, job):
-        self.job = job
-
-    def wait(self, seconds):
-        return [
-            Outcome(self.job, None, "its process died") if self.job.task == 0 else Outcome(self.job, run_job(self.job))
-        ]
-
-    def close(self, failed):
-        pass
 
 
 def test_more_than_may_be_set_aside_fail_the_run(corpus, deadly, poisoned):

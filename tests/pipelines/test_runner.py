@@ -12,8 +12,8 @@ from pathlib import Path
 import orjson
 import pytest
 from midtrain.errors import RunError
-from midtrain.pipelines import executor, runner
 from midtrain.pipelines import processes as workers_of
+from midtrain.pipelines import runner
 from midtrain.pipelines.executor import IN_FLIGHT_PER_WORKER
 from midtrain.pipelines.processes import local
 from midtrain.pipelines.runner import LOSSES, Runner
@@ -175,46 +175,19 @@ def test_a_task_that_dies_behind_its_last_step_is_not_done_again(squares, toys):
     assert told(squares.root, "task_lost") == []
 
 
-class Breaking:
-    """Loses every job so many times before it runs, as on a cluster whose nodes go away."""
+def test_nodes_that_come_and_go_are_not_held_against_a_task_but_not_for_ever(squares, losing):
+    tries: Counter[int] = Counter()
 
-    slots = capacity = 3
+    def why(job):
+        tries[job.task] += 1
+        return "the node went" if tries[job.task] <= 2 * LOSSES else ""
 
-    def __init__(self, times, blamed):
-        self.times, self.blamed = times, blamed
-        self.jobs, self.lost = [], Counter()
-
-    def check(self, stage, tasks):
-        pass
-
-    def begin(self, stage):
-        pass
-
-    def cancel(self, job):
-        self.jobs.remove(job)
-
-    def submit(self, job):
-        self.jobs.append(job)
-
-    def wait(self, seconds):
-        job = self.jobs.pop(0)
-        self.lost[job.task] += 1
-        if self.lost[job.task] <= self.times:
-            return [executor.Outcome(job, None, "the node went", self.blamed)]
-        return [executor.Outcome(job, executor.run_job(job))]
-
-    def close(self, failed):
-        pass
-
-
-def test_nodes_that_come_and_go_are_not_held_against_a_task_but_not_for_ever(squares):
-    patient = Breaking(2 * LOSSES, blamed=False)
-    with Runner(patient, Events(None), Progress(shown=False)) as running:
+    with Runner(losing(why, blamed=False), Events(None), Progress(shown=False)) as running:
         running.ensure(squares)
-    assert set(patient.lost.values()) == {2 * LOSSES + 1}
+    assert set(tries.values()) == {2 * LOSSES + 1}
     other = dataclasses.replace(squares, label="other")
     with (
-        Runner(Breaking(10**6, blamed=False), Events(None), Progress(shown=False)) as running,
+        Runner(losing(lambda _: "the node went", blamed=False), Events(None), Progress(shown=False)) as running,
         pytest.raises(RunError, match=f"the node went, {runner.MOST_LOSSES} times over"),
     ):
         running.ensure(other)
