@@ -301,7 +301,12 @@ class RemoveDuplicates(DocumentStage):
 
 
 def quarantine_limit(most: float, documents: int) -> int:
-    """How many documents may be set aside, of a source with so many: `most` as in a recipe's `max_quarantined`."""
+    """How many documents may be set aside, of a source with so many.
+
+    Args:
+        most: as in a recipe's `max_quarantined`: a share, of which `LEAST_QUARANTINED` are always allowed, or a number.
+        documents: those of the source.
+    """
     if 0 < most < 1:
         return max(int(most * documents), LEAST_QUARANTINED)
     return int(most)

@@ -85,7 +85,11 @@ class RecipeSpec(Section):
     output: OutputFolder
     sources: tuple[SourceSpec, ...] = Field(min_length=1)
     steps: tuple[dict[str, dict[str, Any] | None], ...] = ()
-    max_quarantined: ShareOrCount = Field(default=0.001, ge=0)
+    max_quarantined: ShareOrCount = Field(
+        default=0.001,
+        ge=0,
+        description="share of a source's documents, of which 10 are always allowed, or a number of them",
+    )
 
     @field_validator("steps", mode="before")
     @classmethod

@@ -130,6 +130,8 @@ class Runner:
                 elif not any(job.task == task for job in self._under_way):  # no copy that may still come through
                     self._count_loss(stage, outcome, losses)
                     (waiting if losses.blamed[task] < LOSSES else accused).append(task)
+                else:
+                    self._note("copy_lost", stage, task, why=outcome.lost)
 
     def _count_loss(self, stage: Stage, outcome: Outcome, losses: "_Losses") -> None:
         task = outcome.job.task

@@ -237,6 +237,7 @@ def test_a_copy_whose_process_dies_leaves_the_first_at_work(squares, toys, monke
     assert tasks_run == 6
     assert ran(squares.root)["squares 1"] == 2
     assert told(squares.root, "task_lost") == []
+    assert [(event["task"], "died" in event["why"]) for event in told(squares.root, "copy_lost")] == [(1, True)]
 
 
 def test_no_copy_is_begun_where_others_wait_or_no_process_is_free(squares, toys, monkeypatch):
