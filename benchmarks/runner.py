@@ -130,7 +130,7 @@ def main() -> None:
         corpus = Path(folder) / "web.jsonl"
         megabytes = write_corpus(arguments.data, corpus, 4 * SPLIT) / 1e6
         path = recipe_over(Path(folder), corpus)
-        # The half second of CPU that a worker takes to start is to count, but not for more than in a run.
+        # Twice, or the half second of CPU in which a second worker starts were .03 of all that is measured.
         shutil.copy(corpus, Path(folder) / "web-again.jsonl")
         head = b"".join(corpus.read_bytes()[: 2 << 20].splitlines(keepends=True)[:-1])
         for number in range(4):

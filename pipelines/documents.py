@@ -29,11 +29,9 @@ from .parts import DROPPED, PartWriter, check_sum, kept_parts, largest_part, qua
 from .readers.records import POISONED, Quarantined
 from .readers.selection import Selection
 from .reading import read
-from .recipe import SourceSpec, Step
+from .recipe import LEAST_QUARANTINED, SourceSpec, Step
 from .stage import Counts, Stage, TaskResult
 from .tasks import Pieces, Stretch
-
-LEAST_QUARANTINED = 10  # documents of a source that may be set aside however few it has
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ REASONING_FIELDS = ("prompt", "reasoning", "response", "answer", "messages", "sy
 TURNS = ("prompt", "reasoning", "response", "system")  # fields that become turns, where there are no messages
 Format = Literal["jsonl", "parquet", "text", "reasoning", "generated"]
 Form = Literal["worked", "answer_only", "fact"]
+LEAST_QUARANTINED = 10  # documents of a source that may be set aside whatever the share
 
 
 class SourceSpec(Section):
@@ -88,7 +89,7 @@ class RecipeSpec(Section):
     max_quarantined: ShareOrCount = Field(
         default=0.001,
         ge=0,
-        description="share of a source's documents, of which 10 are always allowed, or a number of them",
+        description=f"share of a source's documents ({LEAST_QUARANTINED} are always allowed), or a number of them",
     )
 
     @field_validator("steps", mode="before")

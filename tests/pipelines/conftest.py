@@ -74,7 +74,9 @@ def dying(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Callable[[], int]]:
 
 
 class Losing(InProcess):
-    """Loses the jobs of which the given function says why, and runs the others."""
+    """Loses the jobs of which the given function says why, and runs the others; several may be under way."""
+
+    slots = capacity = 3
 
     def __init__(self, why: Callable[[Job], str], blamed: bool = True) -> None:
         super().__init__()

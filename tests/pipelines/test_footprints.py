@@ -55,6 +55,9 @@ def test_a_document_that_fits_changes_nothing():
     memory = footprints.reading(64 << 20, 0, 0, ())
     assert footprints.with_document(memory, 1 << 20) == memory
     assert footprints.with_document(memory, 50_000_000) > memory + 100_000_000
-    assert footprints.with_document(memory, 50_000_000, 60_000_000) > 110_000_000 + footprints.with_document(
-        memory, 50_000_000
-    )
+
+
+def test_a_large_document_out_of_a_row_group_needs_its_page_too():
+    alone = footprints.with_document(0, 50_000_000)
+    assert footprints.with_document(0, 50_000_000, 60_000_000) == alone + 125_000_000
+    assert footprints.with_document(0, 50_000_000, 10_000_000) == alone + 25_000_000
