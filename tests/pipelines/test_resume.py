@@ -97,11 +97,15 @@ def test_a_worker_killed_in_the_middle_costs_only_its_task(corpus, undisturbed, 
 
 @pytest.mark.slow
 def test_an_interrupted_run_says_so_and_goes_on(corpus, undisturbed, processes, wait_until):
-    process = start(corpus, processes)
-    wait_until(lambda: corpus.finished("out"))
-    processes.workers(process)
-    os.killpg(process.pid, signal.SIGINT)
-    said = processes.end(process)
+    for _ in range(3):
+        process = start(corpus, processes)
+        wait_until(lambda: corpus.finished("out"))
+        processes.workers(process)
+        os.killpg(process.pid, signal.SIGINT)
+        said = processes.end(process)
+        if said.code != 0:
+            break
+        shutil.rmtree(corpus.root / "out")  # a run of less than a second had ended before this process had its turn
     assert said.code == 130
     assert said.err.strip().endswith(
         "midtrain: interrupted; run the same command again to go on (train: with --resume; demo: it starts anew)"
