@@ -1,4 +1,5 @@
-"""The two ways in which this package compiles Numba functions: `kernel` for what Python calls, `leaf` for what kernels call.
+"""The ways in which this package compiles Numba functions: `kernel` for what Python calls, `leaf` and `inlined` for what
+kernels call.
 
 One place says how, so that a kernel cannot forget to let go of the interpreter's lock or to divide as numpy does.
 Costs Numba's import (half a second), so modules that use it are imported where they are used.
@@ -12,3 +13,7 @@ kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 # Compiled into each kernel that calls it, never kept on its own; LLVM decides what is put in place.
 leaf = njit(nogil=True, error_model="numpy")
+
+# Put in place wherever it is called, by LLVM (Numba's own inline="always" copies arrays' reference counts too): for a few
+# instructions on a hot path, where a call that passes arrays would take longer than they do.
+inlined = njit(nogil=True, error_model="numpy", forceinline=True)

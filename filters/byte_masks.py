@@ -1,0 +1,166 @@
+"""Sixty-four bytes of text at a time: which of them lie in a range, as the bits of one integer.
+
+What a filter asks of bytes (where the lines end, how many spaces, dots or code points there are) is the same few vector
+instructions, and no loop over single bytes is compiled to them where it also has to stop or to remember a place.
+Costs about 0.03 ns per byte and question; LLVM makes them for any processor (AVX-512, AVX2, NEON), at other widths
+than 64 from more than one instruction. Importing this module imports Numba, so it is imported where it is used.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from .kernel import inlined, leaf
+
+Bytes = npt.NDArray[np.uint8]
+
+_0, _1, _8, _64 = (np.uint64(number) for number in (0, 1, 8, 64))
+_BLOCK: Final = ir.VectorType(ir.IntType(8), 64)
+
+
+def _is_text(array: Any) -> bool:
+    return isinstance(array, types.Array) and array.dtype == types.uint8 and array.ndim == 1 and array.layout == "C"
+
+
+def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any, to: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [at]), to.as_pointer())
+
+
+@intrinsic
+def _range_bits(typing_context: Any, text: Any, at: Any, first: Any, count: Any) -> Any:
+    """uint64: bit i is set where `first <= text[at + i] < first + count`; reads 64 bytes from `at`, unchecked."""
+    if not _is_text(text):
+        return None
+    signature = types.uint64(text, types.uint64, types.uint8, types.uint8)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, first, count = arguments
+        block = builder.load(_pointer(context, builder, signature.args[0], array, at, _BLOCK), align=1)
+        low, size = (_splat(builder, value) for value in (first, count))
+        return builder.bitcast(builder.icmp_unsigned("<", builder.sub(block, low), size), ir.IntType(64))
+
+    return signature, generate
+
+
+def _splat(builder: Any, value: Any) -> Any:
+    lane = builder.insert_element(ir.Constant(_BLOCK, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    zeros = ir.Constant(ir.VectorType(ir.IntType(32), 64), None)
+    return builder.shuffle_vector(lane, ir.Constant(_BLOCK, ir.Undefined), zeros)
+
+
+@intrinsic
+def eight_bytes(typing_context: Any, text: Any, at: Any) -> Any:
+    """uint64: the eight bytes from `at`, the first one lowest, unchecked."""
+    if not _is_text(text):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at = arguments
+        return builder.load(_pointer(context, builder, signature.args[0], array, at, ir.IntType(64)), align=1)
+
+    return types.uint64(text, types.uint64), generate
+
+
+@intrinsic
+def count_bits(typing_context: Any, bits: Any) -> Any:
+    """uint64: how many bits of a uint64 are set."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.ctpop(arguments[0])
+
+    return types.uint64(types.uint64), generate
+
+
+@intrinsic
+def lowest_bit(typing_context: Any, bits: Any) -> Any:
+    """uint64: the place of the lowest bit of a uint64 that is set, 64 where none is."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+
+    return types.uint64(types.uint64), generate
+
+
+@leaf
+def _last_range_bits(text: Bytes, at: Any, first: Any, count: Any) -> Any:
+    """`range_bits` where fewer than 64 bytes of `text` are left, to the end of `text`."""
+    size = np.uint64(len(text))
+    if size >= _64:
+        return _range_bits(text, size - _64, first, count) >> (at + _64 - size)
+    bits = _0
+    for place in range(at, size):
+        bits |= np.uint64(np.uint8(text[np.uint64(place)] - first) < count) << (np.uint64(place) - at)
+    return bits
+
+
+@inlined
+def range_bits(text: Bytes, at: Any, end: Any, first: Any, count: Any) -> Any:
+    """uint64: bit i is set where `first <= text[at + i] < first + count`, for the bytes from `at` and before `end`.
+
+    Args:
+        text: uint8[...]; no byte outside it is read.
+        at, end: uint64, `at < end`.
+        first, count: uint8.
+    """
+    if at + _64 <= np.uint64(len(text)):
+        bits = _range_bits(text, at, first, count)
+    else:
+        bits = _last_range_bits(text, at, first, count)
+    return bits if end - at >= _64 else bits & ((_1 << (end - at)) - _1)
+
+
+@leaf
+def _last_word(text: Bytes, at: Any) -> Any:
+    """`word_at` where fewer than eight bytes of `text` are left, to the end of `text`."""
+    size = np.uint64(len(text))
+    if size >= _8:
+        return eight_bytes(text, size - _8) >> (_8 * (at + _8 - size))
+    word = _0
+    for place in range(at, size):
+        word |= np.uint64(text[np.uint64(place)]) << (_8 * (np.uint64(place) - at))
+    return word
+
+
+@inlined
+def word_at(text: Bytes, at: Any, end: Any) -> Any:
+    """uint64: the up to eight bytes of `text` from `at` and before `end`, the first one lowest, zeros behind them.
+
+    Args:
+        text: uint8[...]; no byte outside it is read.
+        at, end: uint64, `at < end`.
+    """
+    word = eight_bytes(text, at) if at + _8 <= np.uint64(len(text)) else _last_word(text, at)
+    return word if end - at >= _8 else word & ((_1 << (_8 * (end - at))) - _1)
+
+
+@inlined
+def count_range(text: Bytes, at: Any, end: Any, first: Any, count: Any) -> Any:
+    """uint64: how many bytes from `at` and before `end` lie in `first` to `first + count - 1`."""
+    found = _0
+    while at < end:
+        found += count_bits(range_bits(text, at, end, first, count))
+        at += _64
+    return found
+
+
+@inlined
+def count_characters(text: Bytes, at: Any, end: Any) -> Any:
+    """uint64: code points of the UTF-8 bytes from `at` and before `end`: the bytes that continue none."""
+    return end - min(at, end) - count_range(text, at, end, np.uint8(0x80), np.uint8(0x40))
+
+
+@inlined
+def same_bytes(text: Bytes, one: Any, other: Any, size: Any) -> bool:
+    """Whether the `size` bytes from `one` are those from `other` (uint64)."""
+    done = _0
+    while done < size:
+        if word_at(text, one + done, one + size) != word_at(text, other + done, other + size):
+            return False
+        done += _8
+    return True
