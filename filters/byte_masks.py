@@ -6,6 +6,7 @@ Costs about 0.03 ns per byte and question; LLVM makes them for any processor (AV
 than 64 from more than one instruction. Importing this module imports Numba, so it is imported where it is used.
 """
 
+import functools
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,21 @@ Bytes = npt.NDArray[np.uint8]
 
 _0, _1, _8, _64 = (np.uint64(number) for number in (0, 1, 8, 64))
 _BLOCK: Final = ir.VectorType(ir.IntType(8), 64)
+_WORDS: Final = ir.VectorType(ir.IntType(64), 8)
+# Odd numbers from the fractional parts of the square roots of the first eight primes.
+_FACTORS: Final = np.array(
+    [
+        0x6A09E667F3BCC909,
+        0xBB67AE8584CAA73B,
+        0x3C6EF372FE94F82B,
+        0xA54FF53A5F1D36F1,
+        0x510E527FADE682D1,
+        0x9B05688C2B3E6C1F,
+        0x1F83D9ABFB41BD6B,
+        0x5BE0CD19137E2179,
+    ],
+    np.uint64,
+)
 
 
 def _is_text(array: Any) -> bool:
@@ -65,6 +81,42 @@ def eight_bytes(typing_context: Any, text: Any, at: Any) -> Any:
         return builder.load(_pointer(context, builder, signature.args[0], array, at, ir.IntType(64)), align=1)
 
     return types.uint64(text, types.uint64), generate
+
+
+@intrinsic
+def _mixed_block(typing_context: Any, text: Any, at: Any, size: Any) -> Any:
+    """uint64: `mixed_block` of a block that lies within `text`, unchecked."""
+    if not _is_text(text):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, at, size = arguments
+        block = builder.load(_pointer(context, builder, signature.args[0], array, at, _BLOCK), align=1)
+        places = ir.Constant(_BLOCK, list(range(64)))
+        inside = builder.icmp_unsigned("<", places, _splat(builder, builder.trunc(size, ir.IntType(8))))
+        words = builder.bitcast(builder.select(inside, block, ir.Constant(_BLOCK, None)), _WORDS)
+        mixed = builder.mul(words, ir.Constant(_WORDS, [int(factor) for factor in _FACTORS]))
+        lanes = [builder.extract_element(mixed, ir.Constant(ir.IntType(32), lane)) for lane in range(8)]
+        return functools.reduce(builder.add, lanes)
+
+    return types.uint64(text, types.uint64, types.uint64), generate
+
+
+@intrinsic
+def _unequal_bits(typing_context: Any, text: Any, one: Any, other: Any) -> Any:
+    """uint64: bit i is set where `text[one + i] != text[other + i]`; reads 64 bytes from each, unchecked."""
+    if not _is_text(text):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array, *places = arguments
+        blocks = [
+            builder.load(_pointer(context, builder, signature.args[0], array, place, _BLOCK), align=1)
+            for place in places
+        ]
+        return builder.bitcast(builder.icmp_unsigned("!=", *blocks), ir.IntType(64))
+
+    return types.uint64(text, types.uint64, types.uint64), generate
 
 
 @intrinsic
@@ -155,12 +207,44 @@ def count_characters(text: Bytes, at: Any, end: Any) -> Any:
     return end - min(at, end) - count_range(text, at, end, np.uint8(0x80), np.uint8(0x40))
 
 
-@inlined
-def same_bytes(text: Bytes, one: Any, other: Any, size: Any) -> bool:
-    """Whether the `size` bytes from `one` are those from `other` (uint64)."""
+@leaf
+def _same_words(text: Bytes, one: Any, other: Any, size: Any) -> bool:
     done = _0
     while done < size:
         if word_at(text, one + done, one + size) != word_at(text, other + done, other + size):
             return False
         done += _8
     return True
+
+
+@inlined
+def same_bytes(text: Bytes, one: Any, other: Any, size: Any) -> bool:
+    """Whether the `size` bytes from `one` are those from `other` (uint64)."""
+    while size >= _64:
+        if _unequal_bits(text, one, other):
+            return False
+        one, other, size = one + _64, other + _64, size - _64
+    if max(one, other) + _64 > np.uint64(len(text)):
+        return _same_words(text, one, other, size)
+    return _unequal_bits(text, one, other) & ((_1 << size) - _1) == _0
+
+
+@leaf
+def _last_mixed_block(text: Bytes, at: Any, stop: Any) -> Any:
+    """`mixed_block` where fewer than 64 bytes of `text` are left."""
+    mixed, word = _0, _0
+    while at < stop:
+        mixed += word_at(text, at, stop) * _FACTORS[word]
+        at, word = at + _8, word + _1
+    return mixed
+
+
+@inlined
+def mixed_block(text: Bytes, at: Any, stop: Any) -> Any:
+    """uint64: a sum of products that two pieces of up to 64 bytes, `text[at:stop]`, seldom share unless they are equal.
+
+    The low bits depend on few bits of the text: the last step of a hash has to mix the high ones into them.
+    """
+    if at + _64 > np.uint64(len(text)):
+        return _last_mixed_block(text, at, stop)
+    return _mixed_block(text, at, min(stop - at, _64))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .byte_masks import count_bits, count_characters, eight_bytes, lowest_bit, range_bits, same_bytes, word_at
+from .byte_masks import count_bits, count_characters, lowest_bit, mixed_block, range_bits, same_bytes
 from .kernel import inlined, kernel, leaf
 from .verdict import judge, share
 from .white_space import after_space
@@ -47,10 +47,7 @@ _NEWLINE: Final = np.uint8(0x0A)
 _ONE: Final = np.uint8(1)
 _PLACE: Final = np.uint64((1 << 48) - 1)
 _FIRST_SLOTS: Final = 1024
-# Primes of xxHash64.
-_PRIME_1: Final = np.uint64(0x9E3779B185EBCA87)
-_PRIME_2: Final = np.uint64(0xC2B2AE3D27D4EB4F)
-_PRIME_3: Final = np.uint64(0x165667B19E3779F9)
+_FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 
 def _starts() -> Bytes:
@@ -145,26 +142,16 @@ def _count_lines(
 
 
 @inlined
-def _hash_step(state: Any, one: Any, other: Any) -> Any:
-    state ^= one * _PRIME_2 ^ (other * _PRIME_3 << _32 | other * _PRIME_3 >> _32)
-    return (state << np.uint64(27) | state >> np.uint64(37)) * _PRIME_1
-
-
-@inlined
 def _hash_line(text: Bytes, at: Any, stop: Any) -> Any:
-    """64-bit hash of the bytes, 16 a step, the last of which may overlap; made of multiplications and rotations as in
-    xxHash64 (Collet), for a table that compares what it finds."""
-    size = stop - at
-    state = size * _PRIME_1
-    if size >= _16:
-        while at + _16 < stop:
-            state = _hash_step(state, eight_bytes(text, at), eight_bytes(text, at + _8))
-            at += _16
-        state = _hash_step(state, eight_bytes(text, stop - _16), eight_bytes(text, stop - _8))
-    elif size >= _8:
-        state = _hash_step(state, eight_bytes(text, at), eight_bytes(text, stop - _8))
-    elif size:
-        state = _hash_step(state, word_at(text, at, stop), _0)
+    """64-bit hash of the bytes, 64 a step, for a table that compares what it finds."""
+    state = stop - at
+    while True:
+        state = state * _FACTOR + mixed_block(text, at, stop)
+        at += _64
+        if at >= stop:
+            break
+        state ^= state >> _32
+    state = (state ^ state >> _32) * _FACTOR
     return state ^ state >> _32
 
 
