@@ -6,6 +6,7 @@ Costs about 20 s, when spaCy's version is raised: `python -m midtrain.filters.en
 """
 
 import hashlib
+import importlib.metadata
 import re
 import sys
 from pathlib import Path
@@ -52,9 +53,8 @@ def _code_point_classes(tokenizer: Any) -> npt.NDArray[np.uint16]:
     """uint16[1114112]: the classes of each code point; surrogates have none."""
     from spacy.lang import char_classes, punctuation
 
-    (before_period,) = [
-        text for text in punctuation.TOKENIZER_SUFFIXES if text.startswith(f"(?<=[0-9{char_classes.ALPHA_LOWER}")
-    ]
+    marked = f"(?<=[0-9{char_classes.ALPHA_LOWER}"
+    (before_period,) = [piece for piece in punctuation.TOKENIZER_SUFFIXES if piece.startswith(marked)]
     last_of_units = "".join(text[-1] for text in _units(char_classes))
     expressions = {
         classes.ALPHA: f"[{char_classes.ALPHA}]",
@@ -165,8 +165,9 @@ def generate() -> Tables:
     import spacy
     from spacy.lang import char_classes
 
-    if spacy.__version__ != SPACY_VERSION:
-        raise RunError("another spaCy", seen=spacy.__version__, expected=SPACY_VERSION, fix=f"spacy=={SPACY_VERSION}")
+    version = importlib.metadata.version("spacy")
+    if version != SPACY_VERSION:
+        raise RunError("another spaCy", seen=version, expected=SPACY_VERSION, fix=f"pip install spacy=={SPACY_VERSION}")
     tokenizer = spacy.blank("en").tokenizer
     _check_expressions(tokenizer)
     blocks = _code_point_classes(tokenizer).reshape(-1, 256)
@@ -174,13 +175,13 @@ def generate() -> Tables:
     pages = np.array([unique.setdefault(block.tobytes(), len(unique)) for block in blocks], np.uint16)
     table = np.frombuffer(b"".join(unique), np.uint16)
     rest = _string_tables(_exceptions(tokenizer), _units(char_classes))
-    return Tables(pages=pages, classes=table, **rest, spacy_version=spacy.__version__)
+    return Tables(pages=pages, classes=table, **rest, spacy_version=version)
 
 
 def write(tables: Tables, path: Path) -> None:
     """Writes the tables as `tables.load` reads them."""
     with path.open("wb") as file:
-        np.savez_compressed(file, **{name: np.asarray(value) for name, value in vars(tables).items()})
+        np.savez_compressed(file, allow_pickle=False, **vars(tables))
 
 
 if __name__ == "__main__":
