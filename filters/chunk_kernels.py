@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .characters import ALPHABETIC, PUNCTUATION, SENTENCE_END, UNICODE_PUNCTUATION
+from .english.tokenizer import tokenize
 from .kernel import leaf
 from .machine import load_8, lowest_bit
 from .spans import space_bytes
-from .english.tokenizer import tokenize
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]

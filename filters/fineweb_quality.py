@@ -115,9 +115,7 @@ class FinewebQuality(Published):
             "lines": lines.astype(np.float64),
             "punctuated_lines": shares(counts[:, kernels.PUNCTUATED_LINES], lines),
             "short_lines": shares(counts[:, kernels.SHORT_LINES], lines),
-            "duplicate_line_characters": shares(
-                counts[:, kernels.DUPLICATE_CHARACTERS], counts[:, kernels.CHARACTERS]
-            ),
+            "duplicate_line_characters": shares(counts[:, kernels.DUPLICATE_CHARACTERS], counts[:, kernels.CHARACTERS]),
             "newlines_per_word": shares(counts[:, kernels.NEWLINES], counts[:, kernels.WORDS]),
         }
 
