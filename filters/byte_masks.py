@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
 
-from .kernel import inlined, leaf
+from .kernel import inlined, intrinsic, leaf
+from .machine import load_8
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -38,7 +38,7 @@ _FACTORS: Final = np.array(
 )
 
 
-def _is_text(array: Any) -> bool:
+def _is_text(array: Any) -> Any:
     return isinstance(array, types.Array) and array.dtype == types.uint8 and array.ndim == 1 and array.layout == "C"
 
 
@@ -67,19 +67,6 @@ def _splat(builder: Any, value: Any) -> Any:
     lane = builder.insert_element(ir.Constant(_BLOCK, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
     zeros = ir.Constant(ir.VectorType(ir.IntType(32), 64), None)
     return builder.shuffle_vector(lane, ir.Constant(_BLOCK, ir.Undefined), zeros)
-
-
-@intrinsic
-def eight_bytes(typing_context: Any, text: Any, at: Any) -> Any:
-    """uint64: the eight bytes from `at`, the first one lowest, unchecked."""
-    if not _is_text(text):
-        return None
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        array, at = arguments
-        return builder.load(_pointer(context, builder, signature.args[0], array, at, ir.IntType(64)), align=1)
-
-    return types.uint64(text, types.uint64), generate
 
 
 @intrinsic
@@ -128,16 +115,6 @@ def count_bits(typing_context: Any, bits: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@intrinsic
-def lowest_bit(typing_context: Any, bits: Any) -> Any:
-    """uint64: the place of the lowest bit of a uint64 that is set, 64 where none is."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-    return types.uint64(types.uint64), generate
-
-
 @leaf
 def _last_range_bits(text: Bytes, at: Any, first: Any, count: Any) -> Any:
     """`range_bits` where fewer than 64 bytes of `text` are left, to the end of `text`."""
@@ -171,7 +148,7 @@ def _last_word(text: Bytes, at: Any) -> Any:
     """`word_at` where fewer than eight bytes of `text` are left, to the end of `text`."""
     size = np.uint64(len(text))
     if size >= _8:
-        return eight_bytes(text, size - _8) >> (_8 * (at + _8 - size))
+        return load_8(text, size - _8) >> (_8 * (at + _8 - size))
     word = _0
     for place in range(at, size):
         word |= np.uint64(text[np.uint64(place)]) << (_8 * (np.uint64(place) - at))
@@ -186,7 +163,7 @@ def word_at(text: Bytes, at: Any, end: Any) -> Any:
         text: uint8[...]; no byte outside it is read.
         at, end: uint64, `at < end`.
     """
-    word = eight_bytes(text, at) if at + _8 <= np.uint64(len(text)) else _last_word(text, at)
+    word = load_8(text, at) if at + _8 <= np.uint64(len(text)) else _last_word(text, at)
     return word if end - at >= _8 else word & ((_1 << (_8 * (end - at))) - _1)
 
 
@@ -207,7 +184,7 @@ def count_characters(text: Bytes, at: Any, end: Any) -> Any:
 
 
 @leaf
-def _same_words(text: Bytes, one: Any, other: Any, size: Any) -> bool:
+def _same_words(text: Bytes, one: Any, other: Any, size: Any) -> Any:
     done = _0
     while done < size:
         if word_at(text, one + done, one + size) != word_at(text, other + done, other + size):
@@ -217,7 +194,7 @@ def _same_words(text: Bytes, one: Any, other: Any, size: Any) -> bool:
 
 
 @inlined
-def same_bytes(text: Bytes, one: Any, other: Any, size: Any) -> bool:
+def same_bytes(text: Bytes, one: Any, other: Any, size: Any) -> Any:
     """Whether the `size` bytes from `one` are those from `other` (uint64)."""
     while size >= _64:
         if _unequal_bits(text, one, other):

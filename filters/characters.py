@@ -16,8 +16,8 @@ PUNCTUATION: Final = 2
 UNICODE_PUNCTUATION: Final = 4
 SENTENCE_END: Final = 8
 
-# The characters of datatrove 0.10.1's TERMINAL_PUNCTUATION, as first and last code points: those with Unicode's property
-# Sentence_Terminal.
+# The characters of datatrove 0.10.1's TERMINAL_PUNCTUATION, as first and last code points: those with the property
+# Sentence_Terminal of Unicode.
 # fmt: off
 TERMINAL_RANGES: Final = (
     (0x0021, 0x0021), (0x002E, 0x002E), (0x003F, 0x003F), (0x0589, 0x0589), (0x061D, 0x061F), (0x06D4, 0x06D4),

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .byte_masks import count_bits, count_characters, lowest_bit, mixed_block, range_bits, same_bytes
+from .byte_masks import count_bits, count_characters, mixed_block, range_bits, same_bytes
 from .kernel import inlined, kernel, leaf
+from .machine import lowest_bit
 from .verdict import judge, share
 from .white_space import after_space
 from .word_kernels import count_words
@@ -71,7 +72,7 @@ def _is_full(text: Bytes, line: Any, stop: Any) -> Any:
 
 
 @leaf
-def _has_ending(text: Bytes, line: Any, stop: Any, ending_text: Bytes, ending_stops: UInt64, first: UInt64) -> bool:
+def _has_ending(text: Bytes, line: Any, stop: Any, ending_text: Bytes, ending_stops: UInt64, first: UInt64) -> Any:
     """Whether the line ends with one of the endings that share its last byte."""
     byte = np.uint64(text[stop - _1])
     for ending in range(first[byte], first[byte + _1]):
@@ -173,7 +174,7 @@ def _larger_table(text: Bytes, begin: int, end: int, slots: UInt64) -> UInt64:
 
 
 @inlined
-def _is_repeated(text: Bytes, begin: Any, line: Any, stop: Any, slots: UInt64, room: Any) -> bool:
+def _is_repeated(text: Bytes, begin: Any, line: Any, stop: Any, slots: UInt64, room: Any) -> Any:
     """Whether the line stands in the first `room` + 1 slots of the table; if not it is put there.
 
     A slot holds 16 bits of the line's hash, then its place in the text plus one. Lines are compared byte by byte, so no

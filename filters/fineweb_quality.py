@@ -1,7 +1,7 @@
 """The quality rules of FineWeb: how lines end, short lines, repeated lines, and lines of few words.
 
-They drop lists, menus and boilerplate that the rules of Gopher keep. Order, denominators and which lines count are those
-of datatrove's FineWebQualityFilter (0.10.1): lines are split at newlines only and are not stripped.
+They drop lists, menus and boilerplate that the rules of Gopher keep. Order, denominators and which lines count are
+those of datatrove's FineWebQualityFilter (0.10.1): lines are split at newlines only and are not stripped.
 Costs about 0.5 ns per byte for a decision, which rarely needs words, and those of the words for the scores.
 """
 

@@ -1,9 +1,8 @@
 """The quality rules of Gopher: word counts, word lengths, symbols, bullets, ellipses and stop words.
 
 They are the cheapest published rules that drop text which is no prose, and most later corpora apply them. The order,
-the denominators and which words count are those of datatrove's GopherQualityFilter (0.10.1), words being spaCy's English
-tokens.
-Costs about 0.3 ns per byte for a decision beside what the words cost, 3 to 5 ns where most are known to the chunk cache.
+the denominators and which words count are those of datatrove's GopherQualityFilter (0.10.1); words are spaCy's.
+Costs about 0.3 ns per byte for a decision, and what the words cost: 3 to 5 ns where the chunk cache knows most of them.
 """
 
 from typing import ClassVar, Final
@@ -74,20 +73,21 @@ class GopherQuality(Published):
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass over words, one over bytes and one over lines."""
         from . import quality_kernels as kernels
+        from . import word_kernels as sums
         from .chunk_cache import opened
 
         with opened(batch) as words_known:
             counts = kernels.count(*self._arguments(batch, words_known))
-        plain, words, lines = counts[:, kernels.PLAIN_WORDS], counts[:, kernels.WORDS], counts[:, kernels.LINES]
+        plain, words, lines = counts[:, sums.PLAIN_WORDS], counts[:, sums.WORDS], counts[:, kernels.LINES]
         return {
             "words": plain.astype(np.float64),
-            "mean_word_length": shares(counts[:, kernels.PLAIN_CHARACTERS], plain),
+            "mean_word_length": shares(counts[:, sums.PLAIN_CHARACTERS], plain),
             "hash_ratio": shares(counts[:, kernels.HASHES], words),
             "ellipsis_ratio": shares(counts[:, kernels.ELLIPSES], words),
             "bullet_lines": shares(counts[:, kernels.BULLET_LINES], lines),
             "ellipsis_lines": shares(counts[:, kernels.ELLIPSIS_LINES], lines),
-            "alphabetic_words": shares(counts[:, kernels.ALPHABETIC_WORDS], words),
-            "stop_words": counts[:, kernels.STOP_WORDS].astype(np.float64),
+            "alphabetic_words": shares(counts[:, sums.ALPHABETIC_WORDS], words),
+            "stop_words": counts[:, sums.STOP_WORDS].astype(np.float64),
         }
 
     def decide(self, batch: DocumentBatch) -> Decision:

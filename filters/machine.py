@@ -9,8 +9,9 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
 from numba.np.arrayobj import make_array
+
+from .kernel import intrinsic
 
 
 @intrinsic

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .byte_masks import count_bits, lowest_bit, range_bits
+from .byte_masks import count_bits, range_bits
 from .kernel import inlined, kernel, leaf
+from .machine import lowest_bit
 from .verdict import judge, share
 from .white_space import after_space, before_space
 from .word_kernels import (
@@ -109,7 +110,7 @@ def _line_end_bytes(text: Bytes, at: Any, end: Any) -> Any:
 
 
 @inlined
-def _is_bullet(text: Bytes, line: Any, stop: Any) -> bool:
+def _is_bullet(text: Bytes, line: Any, stop: Any) -> Any:
     """Whether the line, stripped of white space, begins with "-" or "•"."""
     line = after_space(text, line, stop)
     if line == stop:
@@ -119,7 +120,7 @@ def _is_bullet(text: Bytes, line: Any, stop: Any) -> bool:
 
 
 @inlined
-def _is_ellipsis(text: Bytes, line: Any, stop: Any) -> bool:
+def _is_ellipsis(text: Bytes, line: Any, stop: Any) -> Any:
     """Whether the line, stripped of white space, ends with "..." or "…"."""
     stop = before_space(text, line, stop)
     if stop - line < _3:
@@ -130,7 +131,7 @@ def _is_ellipsis(text: Bytes, line: Any, stop: Any) -> bool:
 
 @leaf
 def _count_lines(text: Bytes, at: Any, end: Any) -> Any:
-    """Of the bytes from `at` and before `end`: (lines, those that begin with a bullet, those that end with an ellipsis)."""
+    """Of the bytes from `at` and before `end`: (lines, lines with a bullet first, with an ellipsis last)."""
     lines, bullets, ellipses = _0, _0, _0
     line = at
     while at <= end and line < end:

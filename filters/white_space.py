@@ -17,13 +17,13 @@ _0, _1, _2, _3 = (np.uint64(number) for number in range(4))
 
 
 @leaf
-def _is_space(byte: Any) -> bool:
+def _is_space(byte: Any) -> Any:
     """Whether this byte of ASCII is white space."""
     return byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F
 
 
 @leaf
-def _is_wide_space(first: Any, second: Any, third: Any) -> bool:
+def _is_wide_space(first: Any, second: Any, third: Any) -> Any:
     """Whether these bytes are white space: U+1680, 2000-200A, 2028, 2029, 202F, 205F, 3000."""
     if first == 0xE2 and second == 0x80:
         return third <= 0x8A or third == 0xA8 or third == 0xA9 or third == 0xAF
