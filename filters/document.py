@@ -150,7 +150,7 @@ class DocumentBatch:
 
     @cached_property
     def sentences(self) -> Spans:
-        """The sentences of spaCy's sentencizer over those tokens, white space at their ends and blank ones left out."""
+        """The sentences of spaCy's sentencizer over its tokens, end to end, at least one: white space is not taken off."""
         from .word_views import sentence_spans
 
         return Spans(*sentence_spans(self), self.text_bytes)
