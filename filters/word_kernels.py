@@ -71,7 +71,7 @@ def count_words(text: Bytes, start: Any, stop: Any, words: Any) -> int:
 
 @leaf
 def token_characters(entry: Any, token: Any, words: Any) -> Any:
-    """The number of characters of a token of a chunk that is kept: its entry's place, the token's place in the chunk."""
+    """The number of characters of a token, by its place in its chunk, and that of the entry, which is kept."""
     entries, arena = words[1], words[2]
     tokens = entries[entry + _2] & _HALF
     if tokens <= _3:

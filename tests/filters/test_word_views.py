@@ -1,7 +1,7 @@
 """Words, sentences and paragraphs are datatrove's, whatever the cache holds."""
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from datatrove.utils.text import split_into_sentences, split_into_words
@@ -39,12 +39,11 @@ def pieces(spans: Spans) -> list[list[str]]:
 
 
 @pytest.fixture(params=["process", "small"])
-def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def cache(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process's cache, and one so small that it forgets within a few documents."""
     if request.param == "small":
         small = chunk_cache.ChunkCache(entries=600, slots=1024, arena=30_000)
         monkeypatch.setattr(chunk_cache, "_cache", small)
-    yield
 
 
 def test_views_are_datatroves(make_batch: Make, hostile_texts: st.SearchStrategy[list[str]], cache: None) -> None:
