@@ -208,12 +208,13 @@ def _sweep(entries: UInt64, arena: UInt64, state: Int64) -> None:
     Entries stand in the order of their words in the arena, so that both close up in place.
     """
     count, room = state[COUNT], len(entries) // ENTRY
-    hit = np.zeros(4, np.int64)
+    once, twice, often = 0, 0, 0
     for number in range(1, count):
-        hit[entries[np.uint64(number * ENTRY + 4)] >> np.uint64(_HITS) & _3] += 1
-    least = 1
-    while least < 4 and hit[least:].sum() * 2 > room:
-        least += 1
+        hits = entries[np.uint64(number * ENTRY + 4)] >> np.uint64(_HITS) & _3
+        once += hits >= _1
+        twice += hits >= _2
+        often += hits == _3
+    least = 1 if once * 2 <= room else 2 if twice * 2 <= room else 3 if often * 2 <= room else 4
     kept, used = _1, _0
     for number in range(1, count):
         entry = np.uint64(number * ENTRY)
