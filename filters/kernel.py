@@ -12,3 +12,7 @@ kernel = njit(cache=True, nogil=True, error_model="numpy")
 
 # Compiled into each kernel that calls it, never kept on its own; LLVM decides what is put in place.
 leaf = njit(nogil=True, error_model="numpy")
+
+# A leaf that makes no array. Numba counts references to each array argument of a function that could make one, with
+# atomic instructions that outweigh the work of a small leaf.
+view_leaf = njit(nogil=True, error_model="numpy", _nrt=False)

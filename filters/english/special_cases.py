@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 from .strings import LONGEST, PATTERN, RULE, find, lengths_from
 
 Bytes = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ _0, _1, _2, _32 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(32)
 _LONGEST = np.uint64(LONGEST)
 
 
-@leaf
+@view_leaf
 def _runs_at(
     text: Bytes, start: Any, token: Any, tokens: Any, lengths: Any, slots: Any, strings: Any, masks: Any, stops: Any
 ) -> Any:
@@ -47,7 +47,7 @@ def _runs_at(
     return runs
 
 
-@leaf
+@view_leaf
 def write_rule(rule: Any, begin: Any, stops: Any, tokens: Any) -> Any:
     """Writes the token stops of an exception that starts at `begin` to `stops[tokens:]`; gives their new number."""
     at = _1
@@ -61,7 +61,7 @@ def write_rule(rule: Any, begin: Any, stops: Any, tokens: Any) -> Any:
     return tokens
 
 
-@leaf
+@view_leaf
 def _choose(runs: Any) -> None:
     """Marks the runs that are taken, in spaCy's order: the most tokens first, then the earliest.
 
@@ -78,7 +78,7 @@ def _choose(runs: Any) -> None:
                 runs[inner] |= _SEEN
 
 
-@leaf
+@view_leaf
 def _run_length(run: Any) -> Any:
     length = _0
     run = np.uint64(run) >> _2
@@ -88,7 +88,7 @@ def _run_length(run: Any) -> Any:
     return length + _1
 
 
-@leaf
+@view_leaf
 def _rewrite(
     text: Bytes, start: Any, first: Any, tokens: Any, runs: Any, slots: Any, strings: Any, masks: Any, stops: Any
 ) -> Any:
@@ -123,11 +123,22 @@ def _rewrite(
     return written
 
 
-@leaf
+@view_leaf
 def apply_special_cases(
-    text: Bytes, start: Any, tokens: Any, lengths: Any, slots: Any, strings: Any, masks: Any, stops: Any
+    text: Bytes,
+    start: Any,
+    tokens: Any,
+    lengths: Any,
+    slots: Any,
+    strings: Any,
+    masks: Any,
+    stops: Any,
+    marks: Any,
 ) -> Any:
-    """Cuts anew what is an exception among the `tokens` tokens of the chunk at `start`; gives their new number."""
+    """Cuts anew what is an exception among the `tokens` tokens of the chunk at `start`; gives their new number.
+
+    `marks` is scratch: uint16[at least tokens].
+    """
     first = _0
     while first + _1 < tokens:
         if _runs_at(text, start, first, tokens, lengths, slots, strings, masks, stops):
@@ -135,7 +146,7 @@ def apply_special_cases(
         first += _1
     if first + _1 >= tokens:
         return tokens
-    runs = np.empty(tokens - first, np.uint16)
+    runs = marks[: tokens - first]
     for token in range(first, tokens):
         runs[token - first] = _runs_at(text, start, token, tokens, lengths, slots, strings, masks, stops)
     _choose(runs)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 from .affixes import prefix_bytes, suffix_bytes
 from .classes import DELIMITER
 from .infixes import split_infixes
@@ -23,7 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 _0, _1 = np.uint64(0), np.uint64(1)
 
 
-@leaf
+@view_leaf
 def _split_core(
     text: Bytes, origin: Any, start: Any, stop: Any, pages: Any, classes: Any, stops: Any, tokens: Any
 ) -> Any:
@@ -39,7 +39,7 @@ def _split_core(
     return split_infixes(text, origin, start, stop, pages, classes, stops, tokens)
 
 
-@leaf
+@view_leaf
 def tokenize(
     text: Bytes,
     start: Any,
@@ -51,6 +51,7 @@ def tokenize(
     strings: Any,
     masks: Any,
     stops: Any,
+    marks: Any,
 ) -> Any:
     """Writes where each token of a chunk stops, in bytes from the chunk's start, and gives their number.
 
@@ -60,6 +61,7 @@ def tokenize(
             (`str.isspace()`) inside, less than 2 GiB.
         pages, classes, lengths, slots, strings, masks: `tables.arrays()`.
         stops: int32[at least stop - start].
+        marks: uint16[at least stop - start], scratch; touched only where an exception stands among the tokens.
 
     Source: Honnibal, Montani, spaCy 3.8.18, `Tokenizer` with the defaults of English, in a memory zone (no cache).
     """
@@ -103,5 +105,5 @@ def tokenize(
         stops[tokens] = stops[at]
         tokens += _1
     if tokens > _1:
-        tokens = apply_special_cases(text, start, tokens, lengths, slots, strings, masks, stops)
+        tokens = apply_special_cases(text, start, tokens, lengths, slots, strings, masks, stops, marks)
     return np.int64(tokens)
