@@ -51,7 +51,6 @@ def tokenize(
     strings: Any,
     masks: Any,
     stops: Any,
-    marks: Any,
 ) -> Any:
     """Writes where each token of a chunk stops, in bytes from the chunk's start, and gives their number.
 
@@ -61,7 +60,6 @@ def tokenize(
             (`str.isspace()`) inside, less than 2 GiB.
         pages, classes, lengths, slots, strings, masks: `tables.arrays()`.
         stops: int32[at least stop - start].
-        marks: uint16[at least stop - start], scratch; touched only where an exception stands among the tokens.
 
     Source: Honnibal, Montani, spaCy 3.8.18, `Tokenizer` with the defaults of English, in a memory zone (no cache).
     """
@@ -105,5 +103,5 @@ def tokenize(
         stops[tokens] = stops[at]
         tokens += _1
     if tokens > _1:
-        tokens = apply_special_cases(text, start, tokens, lengths, slots, strings, masks, stops, marks)
+        tokens = apply_special_cases(text, start, tokens, lengths, slots, strings, masks, stops)
     return np.int64(tokens)
