@@ -14,7 +14,7 @@ import numpy.typing as npt
 from llvmlite import ir
 from numba import types
 
-from .kernel import inlined, intrinsic, leaf
+from .kernel import inlined, intrinsic, view_leaf
 from .machine import load_8
 
 Bytes = npt.NDArray[np.uint8]
@@ -115,7 +115,7 @@ def count_bits(typing_context: Any, bits: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@leaf
+@view_leaf
 def _last_range_bits(text: Bytes, at: Any, first: Any, count: Any) -> Any:
     """`range_bits` where fewer than 64 bytes of `text` are left, to the end of `text`."""
     size = np.uint64(len(text))
@@ -143,7 +143,7 @@ def range_bits(text: Bytes, at: Any, end: Any, first: Any, count: Any) -> Any:
     return bits if end - at >= _64 else bits & ((_1 << (end - at)) - _1)
 
 
-@leaf
+@view_leaf
 def _last_word(text: Bytes, at: Any) -> Any:
     """`word_at` where fewer than eight bytes of `text` are left, to the end of `text`."""
     size = np.uint64(len(text))
@@ -183,7 +183,7 @@ def count_characters(text: Bytes, at: Any, end: Any) -> Any:
     return end - min(at, end) - count_range(text, at, end, np.uint8(0x80), np.uint8(0x40))
 
 
-@leaf
+@view_leaf
 def _same_words(text: Bytes, one: Any, other: Any, size: Any) -> Any:
     done = _0
     while done < size:
@@ -205,7 +205,7 @@ def same_bytes(text: Bytes, one: Any, other: Any, size: Any) -> Any:
     return _unequal_bits(text, one, other) & ((_1 << size) - _1) == _0
 
 
-@leaf
+@view_leaf
 def _last_mixed_block(text: Bytes, at: Any, stop: Any) -> Any:
     """`mixed_block` where fewer than 64 bytes of `text` are left."""
     mixed, word = _0, _0

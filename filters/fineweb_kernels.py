@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .byte_masks import count_bits, count_characters, mixed_block, range_bits, same_bytes
-from .kernel import inlined, kernel, leaf
+from .kernel import inlined, kernel, view_leaf
 from .machine import lowest_bit
 from .verdict import judge, share
 from .white_space import after_space
@@ -71,7 +71,7 @@ def _is_full(text: Bytes, line: Any, stop: Any) -> Any:
     return start
 
 
-@leaf
+@view_leaf
 def _has_ending(text: Bytes, line: Any, stop: Any, ending_text: Bytes, ending_stops: UInt64, first: UInt64) -> Any:
     """Whether the line ends with one of the endings that share its last byte."""
     byte = np.uint64(text[stop - _1])
@@ -247,7 +247,7 @@ def _at_least_chunks(text: Bytes, at: Any, end: Any, enough: Any) -> Any:
     return found
 
 
-@leaf
+@view_leaf
 def _enough_words(newlines: Any, high: float) -> Any:
     """A number of words with which, and with any larger one, `newlines` per word are not above `high`."""
     if newlines == _0 or high == np.inf:

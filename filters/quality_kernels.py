@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .byte_masks import count_bits, range_bits
-from .kernel import inlined, kernel, leaf
+from .kernel import inlined, kernel, view_leaf
 from .machine import lowest_bit
 from .verdict import judge, share
 from .white_space import after_space, before_space
@@ -48,7 +48,7 @@ _E2: Final = np.uint8(0xE2)
 _C2: Final = np.uint8(0xC2)
 
 
-@leaf
+@view_leaf
 def _count_runs(dots: Any, run: Any) -> Any:
     """Of a block's dots, and `run` of them just before it: ("..." in the runs that end there, dots at its end)."""
     found, at = _0, _0
@@ -64,7 +64,7 @@ def _count_runs(dots: Any, run: Any) -> Any:
     return found, run
 
 
-@leaf
+@view_leaf
 def _count_symbols(text: Bytes, at: Any, end: Any) -> Any:
     """Of the bytes from `at` and before `end`: (hash characters, ellipses)."""
     hashes, ellipses, run = _0, _0, _0
@@ -129,7 +129,7 @@ def _is_ellipsis(text: Bytes, line: Any, stop: Any) -> Any:
     return (last == _DOT and second == _DOT and third == _DOT) or (last == 0xA6 and second == 0x80 and third == _E2)
 
 
-@leaf
+@view_leaf
 def _count_lines(text: Bytes, at: Any, end: Any) -> Any:
     """Of the bytes from `at` and before `end`: (lines, lines with a bullet first, with an ellipsis last)."""
     lines, bullets, ellipses = _0, _0, _0

@@ -7,18 +7,18 @@ Costs two comparisons per rule that is asked.
 import numpy as np
 import numpy.typing as npt
 
-from .kernel import leaf
+from .kernel import view_leaf
 
 Float64 = npt.NDArray[np.float64]
 
 
-@leaf
+@view_leaf
 def share(part: int, whole: int) -> float:
     """part / whole, and 0 for a share of nothing."""
     return float(part) / float(whole) if whole else 0.0
 
 
-@leaf
+@view_leaf
 def judge(
     document: int,
     rule: int,

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .kernel import leaf
+from .kernel import view_leaf
 
 Bytes = npt.NDArray[np.uint8]
 
 _0, _1, _2, _3 = (np.uint64(number) for number in range(4))
 
 
-@leaf
+@view_leaf
 def _is_space(byte: Any) -> Any:
     """Whether this byte of ASCII is white space."""
     return byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F
 
 
-@leaf
+@view_leaf
 def _is_wide_space(first: Any, second: Any, third: Any) -> Any:
     """Whether these bytes are white space: U+1680, 2000-200A, 2028, 2029, 202F, 205F, 3000."""
     if first == 0xE2 and second == 0x80:
@@ -34,7 +34,7 @@ def _is_wide_space(first: Any, second: Any, third: Any) -> Any:
     return first == 0xE1 and second == 0x9A and third == 0x80
 
 
-@leaf
+@view_leaf
 def after_space(text: Bytes, at: Any, end: Any) -> Any:
     """uint64: the first place from `at` (uint64) that holds no white space, `end` where there is none before it."""
     while at < end:
@@ -54,7 +54,7 @@ def after_space(text: Bytes, at: Any, end: Any) -> Any:
     return at
 
 
-@leaf
+@view_leaf
 def before_space(text: Bytes, at: Any, end: Any) -> Any:
     """uint64: one past the last place before `end` (uint64) that holds no white space, `at` where there is none."""
     while end > at:
