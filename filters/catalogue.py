@@ -20,7 +20,22 @@ if TYPE_CHECKING:
 
 # Modules of this package that are no steps: what steps are made of.
 INFRASTRUCTURE: Final = frozenset(
-    {"answers", "catalogue", "characters", "document", "kernel", "quality_kernels", "rules", "spans"}
+    {
+        "answers",
+        "catalogue",
+        "characters",
+        "chunk_cache",
+        "chunk_kernels",
+        "document",
+        "kernel",
+        "machine",
+        "quality_kernels",
+        "rules",
+        "spans",
+        "view_kernels",
+        "word_kernels",
+        "word_views",
+    }
 )
 
 

@@ -186,7 +186,7 @@ class Language(Filter):
     def _predict(self, batch: DocumentBatch) -> tuple[list[list[str]], list[Scores]]:
         """Labels and probabilities of each document, the most probable first; none for a text without a word."""
         model = self._checked_model()
-        has_words = np.diff(batch.words.ends, prepend=0) > 0
+        has_words = np.diff(batch.chunks.ends, prepend=0) > 0
         texts = [text for text, words in zip(self._lines(batch), has_words.tolist(), strict=True) if words]
         labels: list[list[str]] = [[] for _ in range(len(batch))]
         probabilities: list[Scores] = [np.empty(0)] * len(batch)
