@@ -173,15 +173,22 @@ def walk(
         last_piece = piece_ends[document] if by_sentence else 0
         begin, held, sentences = put, 0, 0
         running, run_start, run_stop = False, _0, _0  # kept lines that are copied together, to `put`
+        over = False  # the document is left, or has no more pieces
         while True:
-            if by_sentence:
-                if piece >= last_piece:
+            over = over or (piece >= last_piece if by_sentence else at >= end)
+            if over or held == _HELD:
+                if running:
+                    put = scanning.copy(text, run_start, run_stop, out, put)
+                    running = False
+                if sentences + held < enough and (rules[document] < 0 or options[KEEP_ALL]):
+                    sentences += count_sentences(read, held_start, held_stop, 0, held, enough - sentences, words)
+                    held = 0
+                if over:
                     break
+            if by_sentence:
                 start, stop = np.uint64(piece_start[piece]), np.uint64(piece_stop[piece])
                 piece += 1
             else:
-                if at >= end:
-                    break
                 start = at
                 stop, at = _line_stop(text, at, end, line_ends, base)
                 start = scanning.strip_left(text, start, stop)
@@ -217,16 +224,16 @@ def walk(
             if found & LOREM:
                 row[LOREM_LINES] += 1
                 if options[DROP] & LOREM:
-                    rules[document] = LOREM_LINES
-                    break
+                    rules[document], over = LOREM_LINES, True
+                    continue
             if found & options[REMOVE] & JAVASCRIPT:
                 row[JAVASCRIPT_LINES] += 1
                 continue
             if found & CURLY:
                 row[CURLY_LINES] += 1
                 if options[DROP] & CURLY:
-                    rules[document] = CURLY_LINES
-                    break
+                    rules[document], over = CURLY_LINES, True
+                    continue
             if found & options[REMOVE] & POLICY:
                 row[POLICY_LINES] += 1
                 continue
@@ -261,19 +268,8 @@ def walk(
                     continue
                 held_start[held], held_stop[held] = new_start, new_stop
                 held += 1
-                if held == _HELD:
-                    if running:
-                        put = scanning.copy(text, run_start, run_stop, out, put)
-                        running = False
-                    sentences += count_sentences(read, held_start, held_stop, 0, held, enough - sentences, words)
-                    held = 0
         if by_sentence:
             piece = last_piece
-        if running:
-            put = scanning.copy(text, run_start, run_stop, out, put)
-        if sentences + held < enough and (rules[document] < 0 or options[KEEP_ALL]):
-            sentences += count_sentences(read, held_start, held_stop, 0, held, enough - sentences, words)
-            held = 0
         row[SENTENCES] = sentences + held
         if rules[document] < 0 and row[SENTENCES] < options[ENOUGH]:
             rules[document] = SENTENCES
