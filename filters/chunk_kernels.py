@@ -1,7 +1,7 @@
-"""Numba kernels of the chunk cache: finding chunks in blocks, looking them up, and adding those that are new.
+"""Numba kernels of the chunk cache: finding chunks in blocks, looking them up, adding new ones.
 
-A chunk is what stands between white space. Most chunks of a text have been seen before, and what any rule set asks about
-one (its tokens, letters, symbols, sentences) can be kept in one cache line. The memory's latency is what a look-up
+A chunk is what stands between white space. Most chunks of a text have been seen before, and what any rule set asks of
+one (its tokens, letters, symbols, sentences) can be kept in one cache line. The latency of memory is what a look-up
 costs, so 256 chunks are looked up together, pass by pass, and their latencies overlap.
 Costs about 3 ns per byte where chunks are known, and 1 µs for a chunk that is not; importing this imports Numba.
 """
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .characters import ALPHABETIC, PUNCTUATION, SENTENCE_END, UNICODE_PUNCTUATION
+from .english.tokenizer import tokenize
 from .kernel import leaf
 from .machine import load_8, lowest_bit
 from .spans import space_bytes
-from .english.tokenizer import tokenize
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -366,11 +366,12 @@ def _describe(
 def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, key: Any, words: Any) -> Any:
     """The place of the entry of a chunk that its first slot does not lead to; it is added where there is none."""
     slots, entries, arena, state = words[0], words[1], words[2], words[3]
-    token_stops, classes, stop_words, tables = words[8], words[9], words[10], words[12]
+    token_stops, classes, stop_words = words[8], words[9], words[10]
+    pages, kinds, lengths, rules, strings, masks = words[12]
     size = stop - start
     if size > np.uint64(LONGEST):
         state[OVERSIZE] += 1
-        tokens = np.uint64(tokenize(text, start, stop, *tables, token_stops))
+        tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
         _describe(text, start, tokens, token_stops, classes, stop_words, entries, _0, arena, _0, False)
         return _0
     mask, tag = np.uint64(state[MASK]), key >> np.uint64(_TAG_SHIFT)
@@ -384,7 +385,7 @@ def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, ke
         place = (place + _1) & mask
     number, used = np.uint64(state[COUNT]), np.uint64(state[ARENA])
     entry = number * np.uint64(ENTRY)
-    tokens = np.uint64(tokenize(text, start, stop, *tables, token_stops))
+    tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
     _describe(text, start, tokens, token_stops, classes, stop_words, entries, entry, arena, used, True)
     entries[entry], entries[entry + _1] = first, second
     entries[entry + np.uint64(4)] |= size << np.uint64(_SIZE_BITS)

@@ -1,9 +1,9 @@
 """DocumentBatch: the Arrow record batch in which documents travel, with the views of its text that all filters share.
 
 A rule set that splits text on its own pays for it again and disagrees with its neighbour about what a word is, so
-words, sentences, lines and hashes are computed here, once, when first asked for, on the UTF-8 bytes of the Arrow buffer.
-Costs one validation of the text on construction (about 3.5 GB/s of one core), 16 bytes per piece that is asked
-for, and no copy of the text.
+words, lines and hashes are computed here, once, when first asked for, on the UTF-8 bytes of the Arrow buffer.
+Costs one validation of the text on construction (about 3.5 GB/s of one core), 16 bytes per piece that is asked for,
+and no copy of the text.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class DocumentBatch:
 
     @cached_property
     def sentences(self) -> Spans:
-        """The sentences of spaCy's sentencizer over those tokens, white space at their ends and blank ones left out."""
+        """The sentences of spaCy's sentencizer, end to end and at least one: white space is not taken off."""
         from .word_views import sentence_spans
 
         return Spans(*sentence_spans(self), self.text_bytes)

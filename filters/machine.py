@@ -1,4 +1,4 @@
-"""Two machine instructions that Numba has no name for: an unaligned load of eight bytes, and the place of the lowest bit.
+"""Two machine instructions that Numba has no name for: an unaligned load of eight bytes, and the lowest bit's place.
 
 Text is looked at eight bytes a step where a loop over bytes would wait for one branch a byte.
 Costs Numba's import. Bytes are taken in little-endian order, as all machines that Numba's wheels run on have it.

@@ -233,8 +233,8 @@ def chunk_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:
     # Room for the most chunks there can be; pages that are never written take no memory.
     room = int(offsets[-1] - offsets[0]) // 2 + len(offsets)
     start, stop, ends = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(len(offsets) - 1, np.int64)
-    words = _fill_chunks(text, offsets, _white_space(), start, stop, ends)
-    return start[:words], stop[:words], ends
+    chunks = _fill_chunks(text, offsets, white_space(), start, stop, ends)
+    return start[:chunks], stop[:chunks], ends
 
 
 def line_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:

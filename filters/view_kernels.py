@@ -82,22 +82,20 @@ def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> int:
 
 @kernel
 def fill_sentences(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> int:
-    """Writes the sentences of all documents, without white space at their ends, and gives their number."""
+    """Writes the sentences of all documents, end to end, and gives their number."""
     entries, chunk_starts, chunk_stops, found, classes = words[1], words[4], words[5], words[7], words[9]
     total = 0
     for document in range(len(ends)):
         at, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
-        begun, seen, before = False, _0, _0
+        starts[total] = at
+        seen, before = _0, at
         while at < end:
             count, at = look_up(text, at, end, words)
             for chunk in range(count):
                 entry, place = np.uint64(found[chunk]), chunk_starts[chunk]
-                if not begun:
-                    starts[total], begun = place, True
-                elif seen and not is_joined(text, before, place):
-                    stops[total], seen = before, _0
+                if seen and not is_joined(text, before, place):
+                    stops[total], starts[total + 1], seen = before, before, _0
                     total += 1
-                    starts[total] = place
                 fields = entries[entry + _4]
                 within = fields >> np.uint64(ENTRY_STARTS) & _BYTE if entry else entries[_5]
                 if within + (seen & fields >> np.uint64(ENTRY_ONE_MORE)):
@@ -108,15 +106,16 @@ def fill_sentences(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops
                         if kind == SENTENCE_END:
                             seen = _1
                         elif seen and kind == 0:
-                            stops[total], seen = last, _0
+                            stops[total], starts[total + 1], seen = last, last, _0
                             total += 1
-                            starts[total] = place
                         place, last = stop, stop
                 else:
                     seen = fields >> (np.uint64(ENTRY_OUT_0) + seen) & _1
                 before = chunk_stops[chunk]
-        if begun:
-            stops[total] = before
+        if seen and before < end and not is_joined(text, before, end):
+            stops[total], starts[total + 1] = before, before
             total += 1
+        stops[total] = end
+        total += 1
         ends[document] = total
     return total

@@ -71,7 +71,7 @@ def count_words(text: Bytes, start: Any, stop: Any, words: Any) -> int:
 
 @leaf
 def token_characters(entry: Any, token: Any, words: Any) -> Any:
-    """The number of characters of a token of a chunk that is kept: its entry's place, the token's place in the chunk."""
+    """The number of characters of a token, by its place in its chunk, and that of the entry, which is kept."""
     entries, arena = words[1], words[2]
     tokens = entries[entry + _2] & _HALF
     if tokens <= _3:
@@ -162,22 +162,26 @@ def is_joined(text: Bytes, stop: Any, start: Any) -> bool:
 
 
 @leaf
-def _apart(text: Bytes, stop: Any, start: Any) -> bool:
+def _ends_blank(text: Bytes, before: Any, stop: Any, seen: Any) -> int:
+    """Whether the white space from `before` to a piece's end is a sentence of its own."""
+    return 1 if seen and before < stop and not is_joined(text, before, stop) else 0
+
+
+@leaf
+def _is_next_line(text: Bytes, stop: Any, start: Any) -> bool:
     """Whether a piece that ends at `stop` and one that begins at `start` can be looked up together.
 
-    They can where a byte of white space, or one and a carriage return, is all that is between them.
+    They can where a line feed, or one after a carriage return, is all that is between them.
     """
     return (start == stop + 1 or (start == stop + 2 and text[stop] == 0x0D)) and text[start - 1] == 0x0A
 
 
 @leaf
-def count_sentences(
-    text: Bytes, starts: Int64, stops: Int64, first: Any, last: Any, enough: Any, words: Any
-) -> int:
-    """The sentences of the pieces `first` to `last`, each piece alone, white space not counted.
+def count_sentences(text: Bytes, starts: Int64, stops: Int64, first: Any, last: Any, enough: Any, words: Any) -> int:
+    """The sentences of the pieces `first` to `last`, each piece alone, as datatrove's `split_into_sentences` has them.
 
     A sentence begins with a piece's first token and, after a token that ends one, with the next that is no punctuation;
-    that may be white space, unless it is a single space. Blank pieces have none.
+    that may be white space, unless it is a single space. A blank or empty piece is one sentence.
 
     Args:
         text: uint8[...], valid UTF-8.
@@ -195,24 +199,29 @@ def count_sentences(
         at, stop = np.uint64(starts[piece]), np.int64(stops[piece])
         after = piece + 1
         limit = np.int64(starts[piece]) + _SENTENCE_BYTES * (enough - total)
-        while after < last and stops[after] <= limit and _apart(text, stop, starts[after]):
+        while after < last and stops[after] <= limit and _is_next_line(text, stop, starts[after]):
             stop = stops[after]
             after += 1
-        end, begun, seen, before = np.uint64(stop), False, _0, _0
+        end, seen, before = np.uint64(stop), _0, at
+        total += 1
         while at < end and total < enough:
             count, at = look_up(text, at, end, words)
             for chunk in range(count):
                 entry, start = np.uint64(found[chunk]), chunk_starts[chunk]
                 while np.int64(start) >= stops[piece]:
-                    piece, begun = piece + 1, False
-                if not begun:
-                    total, seen, begun = total + 1, _0, True
-                elif seen and not is_joined(text, before, start):
+                    total += 1 + _ends_blank(text, before, np.uint64(stops[piece]), seen)
+                    piece, seen = piece + 1, _0
+                    before = np.uint64(starts[piece])
+                if seen and not is_joined(text, before, start):
                     total, seen = total + 1, _0
                 before = chunk_stops[chunk]
                 fields = entries[entry + _4]
                 within = fields >> np.uint64(ENTRY_STARTS) & _BYTE if entry else entries[_5]
                 total += np.int64(within + (seen & fields >> np.uint64(ENTRY_ONE_MORE)))
                 seen = fields >> (np.uint64(ENTRY_OUT_0) + seen) & _1
-        piece = after
+        while piece < after:
+            total += _ends_blank(text, before, np.uint64(stops[piece]), seen) + (piece + 1 < after)
+            piece, seen = piece + 1, _0
+            if piece < after:
+                before = np.uint64(starts[piece])
     return total
