@@ -191,8 +191,8 @@ def walk(
             else:
                 start = at
                 stop, at = _line_stop(text, at, end, line_ends, base)
-                start = scanning.strip_left(text, start, stop)
-                stop = scanning.strip_right(text, start, stop)
+            start = scanning.strip_left(text, start, stop)
+            stop = scanning.strip_right(text, start, stop)
             row[LINES] += 1
             if max_word >= 0 and stop - start > np.uint64(max_word):
                 if scanning.has_longer_word(text, start, stop, np.uint64(max_word)):
@@ -242,7 +242,8 @@ def walk(
             if edited:
                 if new_start == begin:
                     first = scanning.strip_left(read, new_start, new_stop)
-                    new_stop = scanning.copy(read, first, new_stop, out, begin)
+                    if first > begin:
+                        new_stop = scanning.copy(read, first, new_stop, out, begin)
                 else:
                     out[put] = glue
                 put = new_stop
@@ -257,15 +258,10 @@ def walk(
                 if put > begin:
                     out[put] = glue
                     put += _1
-                elif start == stop:
-                    continue
-                running, run_start, run_stop = True, start, stop
+                if put > begin or start < stop:  # blank lines at the start would be stripped again
+                    running, run_start, run_stop = True, start, stop
                 new_start, new_stop = put, put + (stop - start)
             if not by_sentence and sentences + held < enough:
-                if edited and scanning.strip_left(read, new_start, new_stop) == new_stop:
-                    continue
-                if new_start == new_stop:
-                    continue
                 held_start[held], held_stop[held] = new_start, new_stop
                 held += 1
         if by_sentence:
