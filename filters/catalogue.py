@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 INFRASTRUCTURE: Final = frozenset(
     {
         "answers",
+        "c4_kernels",
+        "c4_scan",
         "catalogue",
         "characters",
         "chunk_cache",
@@ -29,6 +31,7 @@ INFRASTRUCTURE: Final = frozenset(
         "document",
         "kernel",
         "machine",
+        "paragraph_kernels",
         "quality_kernels",
         "rules",
         "spans",
