@@ -1,4 +1,4 @@
-"""Rule, Decision, Filter and Barrier: the forms that every step of a recipe takes.
+"""Rule, Decision, Filter, Transform and Barrier: the forms that every step of a recipe takes.
 
 A rule's score and the bounds that judge it are apart, so that a report can show what another threshold would have done
 and a score can be kept as a column. A rule set may decide faster than by its scores, if the answer is the same.
@@ -135,6 +135,27 @@ class Filter(Section):
     def decide(self, batch: DocumentBatch) -> Decision:
         """Which of the n documents are kept, and for the others the first rule that they break."""
         return first_broken(self.rules, self.scores(batch), len(batch))
+
+
+class Transform(Filter):
+    """A step that rewrites texts and looks at one document at a time; what it keeps goes on with its new text.
+
+    Decision and scores are of the texts as they came. A document's `messages` do not follow its text, so a text that
+    was made of messages must stay as it is; the pipeline sees to that.
+    """
+
+    @property
+    def rewrites(self) -> bool:
+        """Whether a text may change: then a recipe cannot apply the step to sources that have messages."""
+        return True
+
+    def apply(self, batch: DocumentBatch) -> DocumentBatch:
+        """The n documents in their order with their new texts, those included that `decide` does not keep."""
+        raise NotImplementedError
+
+    def rewrite(self, batch: DocumentBatch) -> tuple[DocumentBatch, Decision]:
+        """`apply` and `decide` of one batch; the text of a document that is not kept may be any."""
+        return self.apply(batch), self.decide(batch)
 
 
 class Barrier(Section):

@@ -8,10 +8,11 @@ passes for each that does.
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import MidtrainError
 from ..filters.document import DocumentBatch
-from ..filters.rules import Decision, Filter
+from ..filters.rules import Decision, Filter, Transform
 from .parts import DROPPED, PartWriter
 from .readers.records import Quarantined
 from .recipe import Step
@@ -33,10 +34,17 @@ def judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWri
 
 
 def attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[DocumentBatch, Decision | Exception]]:
-    """Decides a batch; where code raises, the batch is halved until the documents that do it stand alone."""
+    """Decides a batch; where code raises, the batch is halved until the documents that do it stand alone.
+
+    The documents come as the step leaves them: with its columns, and rewritten where it is a transform.
+    """
+    decided: Decision | Exception
     try:
         annotated = options.annotate(documents)
-        decided: Decision | Exception = options.decide(annotated)
+        if isinstance(options, Transform):
+            annotated, decided = rewritten(options, annotated)
+        else:
+            decided = options.decide(annotated)
     except MidtrainError:
         raise
     except Exception as error:  # noqa: BLE001 - a document that makes code raise is set aside, never lost
@@ -47,6 +55,23 @@ def attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[Documen
     half = len(documents) // 2
     yield from attempt(options, DocumentBatch(documents.record_batch.slice(0, half)))
     yield from attempt(options, DocumentBatch(documents.record_batch.slice(half)))
+
+
+def rewritten(options: Transform, documents: DocumentBatch) -> tuple[DocumentBatch, Decision]:
+    """The documents with their new texts, and the decision.
+
+    Raises:
+        ValueError: a document that is kept has messages and another text than before: they would not say the same.
+    """
+    changed, decision = options.rewrite(documents)
+    turns = documents.record_batch.column("messages")
+    if turns.null_count < len(turns):
+        same = pc.equal(documents.column("text"), changed.column("text")).to_numpy(zero_copy_only=False)
+        if (~same & turns.is_valid().to_numpy(zero_copy_only=False) & decision.keep).any():
+            raise ValueError(
+                "the step rewrites a text that was made of messages, and would leave the messages as they are"
+            )
+    return changed, decision
 
 
 def _quarantine(step: str, documents: DocumentBatch, error: Exception) -> Quarantined:
