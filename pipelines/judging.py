@@ -88,9 +88,7 @@ def _write_dropped(
     if not mask.any():
         return
     gone = documents.record_batch.filter(pa.array(mask))
-    names: Sequence[str] = (
-        [rule.name for rule in options.rules] if decision.reasons is None else decision.reasons
-    )
+    names: Sequence[str] = [rule.name for rule in options.rules] if decision.reasons is None else decision.reasons
     rules = pa.array([names[rule] for rule in decision.rule[mask]], pa.string())
     columns = [
         gone.column("id"),
