@@ -57,7 +57,8 @@ class Url(Filter):
       alone, `soft_word_threshold` different ones have to be there; `subwords` are found within the address without all
       that is no letter or digit.
 
-    Each of these takes entries here and, as `…_files`, files with an entry a line (`#` begins a comment; `.gz`, `.zst`).
+    Each of these takes entries here and, as `…_files`, files with an entry a line: `#` begins a comment, `.gz` and
+    `.zst` are decompressed.
     """
 
     version: ClassVar[int] = 1
@@ -85,7 +86,9 @@ class Url(Filter):
     @model_validator(mode="after")
     def _names_lists(self) -> Url:
         if (self.folder is None) != (not self.categories):
-            raise ValueError("folder and categories belong together: name the categories of the folder that are blocked")
+            raise ValueError(
+                "folder and categories belong together: name the categories of the folder that are blocked"
+            )
         if self.folder is None and self.missing == "keep" and not any(self._given(kind) for kind in _KINDS):
             raise ValueError("no list is given: nothing would ever be dropped")
         return self

@@ -286,7 +286,8 @@ def count_words(
     counted = np.full(len(soft), -1, np.int64)  # the address for which each slot was counted last
     mask = np.uint64(len(soft) - 1)
     for row in range(len(offsets) - 1):
-        state, inside, capital, node = _BASIS, False, False, np.uint32(0)
+        state, inside, node = _BASIS, False, np.uint32(0)
+        capital: Any = False
         at, end = np.uint64(offsets[row]), np.uint64(offsets[row + 1])
         while at <= end:
             byte = text[at] if at < end else np.uint8(0)

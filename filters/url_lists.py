@@ -54,7 +54,7 @@ class Listed:
 
 
 def categories(folder: str, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The files of the chosen categories in a folder of UT1's layout: for `domains`, `urls` and `expressions` the paths.
+    """The files of the chosen categories in a folder of UT1's layout, by kind.
 
     Raises:
         ConfigError: the folder or a category is not there, or a category has none of the files.
@@ -129,7 +129,7 @@ def table(listed: Listed, whole: bool) -> Hashes:
 
     found, held = np.zeros(slots(listed), np.uint64), 0
     for piece in _pieces(listed):
-        held += piece.count(b"\n") + 1
+        held += piece.count(b"\n") + (not piece.endswith(b"\n"))
         if held >= len(found):
             raise RunError("the block lists grow while they are read", where=", ".join(listed.files))
         if not piece.isascii():
@@ -252,9 +252,10 @@ def _pieces(listed: Listed) -> Iterator[bytes]:
 
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
+    failures: tuple[type[Exception], ...] = (RunError, *storage.decompression_errors())
     try:
         with storage.open_stream(path) as stream:
             yield stream
-    except (RunError, *storage.decompression_errors()) as error:
+    except failures as error:
         reason = error.what if isinstance(error, RunError) else str(error)
         raise ConfigError(f"the block list cannot be read: {reason}", where=path, fix="check the file") from None
