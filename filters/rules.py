@@ -58,12 +58,15 @@ class Decision:
         rule: int16[n], the place in `Filter.rules` of the first rule that the document breaks, -1 where it is kept.
         value: float64[n], the document's score under that rule, NaN where it is kept.
         threshold: float64[n], the bound that the score breaks, NaN where it is kept.
+        reasons: what `rule` points into where the step has no table of rules: a reason has a name, but no score and
+            no bound, and NaN for both.
     """
 
     keep: npt.NDArray[np.bool_]
     rule: npt.NDArray[np.int16]
     value: Scores
     threshold: Scores
+    reasons: tuple[str, ...] | None = None
 
 
 def first_broken(rules: tuple[Rule, ...], scores: dict[str, Scores], documents: int) -> Decision:

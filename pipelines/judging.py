@@ -88,15 +88,15 @@ def _write_dropped(
     if not mask.any():
         return
     gone = documents.record_batch.filter(pa.array(mask))
-    names: Sequence[str] = [rule.name for rule in options.rules]
+    names: Sequence[str] = [rule.name for rule in options.rules] if decision.reasons is None else decision.reasons
     rules = pa.array([names[rule] for rule in decision.rule[mask]], pa.string())
     columns = [
         gone.column("id"),
         gone.column("source"),
         pa.array([step.name] * gone.num_rows, pa.string()),
         rules,
-        pa.array(decision.value[mask]),
-        pa.array(decision.threshold[mask]),
+        pa.array(decision.value[mask], from_pandas=True),  # a reason without a score has NaN, which becomes null
+        pa.array(decision.threshold[mask], from_pandas=True),
         pa.nulls(gone.num_rows, pa.string()),
     ]
     writer.drop(step.name, pa.record_batch(columns, schema=DROPPED))
