@@ -131,13 +131,30 @@ def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) ->
         stage="curate",
         version=1,
         fingerprint=last.fingerprint,
-        options={"name": recipe.spec.name, "scores": list(last.scores)},
+        options={"name": recipe.spec.name, "scores": list(last.scores), "steps": _steps(stages)},
         parents=tuple(stage.fingerprint for stage in stages),
         files=files,
         counts={"funnel": [{"stage": name, **counts} for name, counts in _funnel(stages)]},
     )
     output.publish(manifest)
     return manifest
+
+
+def _steps(stages: Sequence[DocumentStage]) -> list[dict[str, Any]]:
+    """Every step in order with the stage that it ran in, the sources it saw, and its rules with their bounds."""
+    return [
+        {
+            "stage": stage.folder.name,
+            "step": step.name,
+            "sources": list(step.sources),
+            "rules": [
+                {"rule": rule.name, "low": rule.low, "high": rule.high, "source": rule.source}
+                for rule in (step.options.rules if isinstance(step.options, Filter) else ())
+            ],
+        }
+        for stage in stages
+        for step in stage.judges
+    ]
 
 
 def _funnel(stages: Sequence[DocumentStage]) -> list[tuple[str, dict[str, Any]]]:

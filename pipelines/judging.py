@@ -12,7 +12,7 @@ import pyarrow as pa
 from ..errors import MidtrainError
 from ..filters.document import DocumentBatch
 from ..filters.rules import Decision, Filter
-from .parts import DROPPED, PartWriter
+from .parts import PartWriter, dropped_rows
 from .readers.records import Quarantined
 from .recipe import Step
 
@@ -65,13 +65,5 @@ def _write_dropped(
     gone = documents.record_batch.filter(pa.array(mask))
     names: Sequence[str] = [rule.name for rule in options.rules]
     rules = pa.array([names[rule] for rule in decision.rule[mask]], pa.string())
-    columns = [
-        gone.column("id"),
-        gone.column("source"),
-        pa.array([step.name] * gone.num_rows, pa.string()),
-        rules,
-        pa.array(decision.value[mask]),
-        pa.array(decision.threshold[mask]),
-        pa.nulls(gone.num_rows, pa.string()),
-    ]
-    writer.drop(step.name, pa.record_batch(columns, schema=DROPPED))
+    values, thresholds = pa.array(decision.value[mask]), pa.array(decision.threshold[mask])
+    writer.drop(step.name, dropped_rows(step.name, gone, rules, values, thresholds))

@@ -9,14 +9,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest, OutputFile
 from ..storage import Location, OutputStream
+from .languages import ByLanguage
 from .readers.records import Quarantined
 from .stage import Counts, TaskResult
 
@@ -32,8 +36,11 @@ DROPPED = pa.schema(
         pa.field("value", pa.float64()),
         pa.field("threshold", pa.float64()),
         pa.field("partner", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("bytes", pa.int64(), nullable=False),
     ]
 )
+NAMES = ["source", "language", "step", "rule"]  # columns of few values, written as dictionaries
 
 
 class _ParquetFile:
@@ -79,7 +86,7 @@ class _ParquetFile:
                     self._stream,
                     self.schema,
                     compression="zstd",
-                    use_dictionary=["source", "language"],
+                    use_dictionary=NAMES,
                     write_statistics=False,
                 )
             )
@@ -98,7 +105,10 @@ class PartWriter:
         self.quarantined: list[Quarantined] = []
         self.documents = 0
         self.bytes = 0
+        self.read_text_bytes = 0
         self.text_bytes = 0
+        self.dropped_text_bytes = 0
+        self.languages = ByLanguage()
         self.reasons: dict[str, int] = {}
 
     def __enter__(self) -> "PartWriter":
@@ -116,23 +126,25 @@ class PartWriter:
         self.dropped.abandon(nothing)
         self.kept.abandon(nothing)
 
-    def read(self, documents: int, size: int) -> None:
-        """Counts documents that came in, and the bytes that they were read from."""
+    def read(self, documents: int, size: int, text_bytes: int) -> None:
+        """Counts documents that came in, the bytes that they were read from, and the bytes of their texts."""
         self.documents += documents
         self.bytes += size
+        self.read_text_bytes += text_bytes
 
     def keep(self, batch: pa.RecordBatch) -> None:
         """Passes documents on."""
+        if batch.num_rows == 0:
+            return
         self.kept.write(batch)
-        text = batch.column("text")
-        offsets = text.buffers()[1]
-        if batch.num_rows and offsets is not None:
-            ends = memoryview(offsets).cast("q")
-            self.text_bytes += ends[text.offset + len(text)] - ends[text.offset]
+        sizes = text_sizes(batch)
+        self.text_bytes += int(sizes.sum())
+        self.languages.add(batch.column("language"), sizes)
 
     def drop(self, step: str, rows: pa.RecordBatch) -> None:
-        """Records documents that a step dropped; rows as in `DROPPED`."""
+        """Records documents that a step dropped; rows as `dropped_rows` makes them."""
         self.dropped.write(rows)
+        self.dropped_text_bytes += pc.sum(rows.column("bytes")).as_py() or 0
         for entry in rows.column("rule").value_counts().to_pylist():
             reason = f"{step}.{entry['values']}"
             self.reasons[reason] = self.reasons.get(reason, 0) + int(entry["counts"])
@@ -159,10 +171,53 @@ class PartWriter:
             "dropped": dict(sorted(self.reasons.items())),
             "quarantined": len(self.quarantined),
             "bytes": self.bytes,
+            "read_text_bytes": self.read_text_bytes,
             "text_bytes": self.text_bytes,
+            "dropped_text_bytes": self.dropped_text_bytes,
         }
         check_sum(counts, f"{self.folder.name}, {self.name}")
-        return TaskResult(tuple(files), {**counts, "sources": {self.source: counts}})
+        own = {**counts, "languages": self.languages.counts()}
+        return TaskResult(tuple(files), {**counts, "sources": {self.source: own}})
+
+
+def text_sizes(documents: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """int64[n]: the bytes of each document's text."""
+    return np.asarray(pc.binary_length(documents.column("text")), np.int64)
+
+
+def dropped_rows(
+    step: str,
+    documents: pa.RecordBatch,
+    rules: pa.Array,
+    values: pa.Array | None = None,
+    thresholds: pa.Array | None = None,
+    partners: pa.Array | None = None,
+) -> pa.RecordBatch:
+    """The rows, as in `DROPPED`, of documents that a step drops.
+
+    Args:
+        step: its name.
+        documents: n documents as they stood when the step saw them.
+        rules: n names of the rules that they broke.
+        values: float64[n], what the rule measured.
+        thresholds: float64[n], the bound that was broken.
+        partners: n ids of the documents kept in their place.
+    """
+    count = documents.num_rows
+    columns = {
+        "id": documents.column("id"),
+        "source": documents.column("source"),
+        "step": pa.array([step] * count, pa.string()),
+        "rule": rules,
+        "value": values,
+        "threshold": thresholds,
+        "partner": partners,
+        "language": documents.column("language"),
+        "bytes": pa.array(text_sizes(documents)),
+    }
+    given = (columns[field.name] for field in DROPPED)
+    arrays = [pa.nulls(count, field.type) if one is None else one for one, field in zip(given, DROPPED, strict=True)]
+    return pa.record_batch(arrays, schema=DROPPED)
 
 
 def check_sum(counts: Counts, where: str) -> None:

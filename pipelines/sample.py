@@ -162,7 +162,7 @@ def _sample(
         started = time.process_time()
         with PartWriter(folder / str(number), 0, source, stage.schema()) as writer:
             for batch in batches:
-                writer.read(batch.num_rows, 0)
+                writer.read(batch.num_rows, 0, 0)
                 stage.apply(batch, source, writer)
             result = writer.finish()
         seconds = time.process_time() - started
