@@ -6,7 +6,7 @@ language and size of the dropped documents (no text), about 10 million a second.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from ..errors import RunError
-from .curation import Curation, Reason, StageRecord, StepRecord
+from .curation import Curation, Reason, RuleRecord, StageRecord, StepRecord
 from .languages import ByLanguage
 from .parts import check_sum
 from .readers.records import POISONED, READ
@@ -62,6 +62,11 @@ class FunnelStep:
     rules: tuple[tuple[str, Amount], ...]
     quarantined: int
     left: int
+
+    @property
+    def drops(self) -> bool:
+        """Whether it is a step of the recipe; otherwise it says what was set aside outside of steps."""
+        return self.step not in BEFORE_STEPS.values()
 
 
 @dataclass(frozen=True)
@@ -215,9 +220,13 @@ def _order(curation: Curation, groups: Iterable[_Leaving]) -> list[StepRecord]:
             if step.stage == stage.name:
                 before = named.get(step.name)
                 named[step.name] = step if before is None else _joined(before, step)
-        dropping = {reason.step for group in groups for reason in group.dropped if reason.stage == stage.name}
-        for name in sorted((dropping | aside) - named.keys() - BEFORE_STEPS.keys()):
+        for name in sorted(aside - named.keys() - BEFORE_STEPS.keys()):
             named[name] = StepRecord(stage.name, name, sources, ())
+        for reason in sorted({reason for group in groups for reason in group.dropped if reason.stage == stage.name}):
+            step = named.setdefault(reason.step, StepRecord(stage.name, reason.step, sources, ()))
+            if all(reason.rule != rule.name for rule in step.rules):
+                more = RuleRecord(reason.rule, None, None, "")
+                named[reason.step] = replace(step, rules=(*step.rules, more))
         found += named.values()
     return found
 
@@ -276,7 +285,7 @@ def _group(
     left, steps, all_dropped = read.documents, [], Amount(0, 0)
     for step in order:
         own = {r.rule: amount for r, amount in leaving.dropped.items() if (r.stage, r.step) == (step.stage, step.name)}
-        rules = tuple((rule, own.get(rule, NOTHING)) for rule in dict.fromkeys([*(r.name for r in step.rules), *own]))
+        rules = tuple((rule, own.get(rule, NOTHING)) for rule in dict.fromkeys(rule.name for rule in step.rules))
         dropped = sum((amount for _, amount in rules), NOTHING)
         aside = leaving.quarantined.get((step.stage, step.name), 0)
         seen = left if applies[step.stage, step.name] else 0

@@ -14,7 +14,7 @@ import numpy.typing as npt
 BITS = 10  # of the fraction
 SMALLEST = 2.0**-30  # values nearer to zero share the cell of zero
 BINS = 40
-LOG_SPREAD = 30.0  # the largest value over the median from which an axis is logarithmic
+LOG_SPREAD = 30.0  # the end of the axis over the median of what is above 0, from which the axis is logarithmic
 _SHIFT = 52 - BITS
 _FIRST = int(np.float64(SMALLEST).view(np.int64)) >> _SHIFT
 
@@ -81,11 +81,14 @@ class ValueSketch:
 
     def quantile(self, share: float) -> float:
         """A value that this share of the values does not exceed, to 0.1 %; of no values, NaN."""
-        if self.count == 0:
-            return float("nan")
-        place = int(np.searchsorted(np.cumsum(self._cells), max(share * self.count, 1)))
-        found = edge_of(np.array([self._start + place, self._start + place + 1]))
-        middle = float(found[0]) if self.whole else float(found.mean())
+        return self._quantile(share, self._cells) if self.count else float("nan")
+
+    def _quantile(self, share: float, cells: _Int64) -> float:
+        """Of the values in these cells, which begin where all do."""
+        place = int(np.searchsorted(np.cumsum(cells), max(share * int(cells.sum()), 1)))
+        cell = self._start + place
+        found = edge_of(np.array([cell, cell + 1]))
+        middle = float(found[0]) if self.whole or cell == 0 else float(found.mean())
         return min(max(middle, self.low), self.high)
 
     def histogram(self, bounds: tuple[float, ...] = ()) -> Histogram | None:
@@ -101,13 +104,11 @@ class ValueSketch:
             return None
         bounds = tuple(0.0 if abs(bound) < SMALLEST else bound for bound in bounds)
         low, high = min(self.low, *bounds, np.inf), max(self.high, *bounds, -np.inf)
-        spread = self.high > LOG_SPREAD * max(self.quantile(0.5), SMALLEST)
-        log = low >= 0 and spread
+        positive = np.where(np.arange(self._start, self._start + len(self._cells)) > 0, self._cells, 0)
+        log = low >= 0 and bool(positive.any()) and high > LOG_SPREAD * self._quantile(0.5, positive)
         wanted = self._log_edges(high, bounds) if log else _linear_edges(low, high, bounds, self.whole)
-        cells = np.unique(cell_of(wanted))
-        top = cell_of(np.array([high])) + 1
-        if cells[-1] < top:
-            cells = np.append(cells, top)
+        cells, ends = np.unique(cell_of(wanted)), cell_of(np.array([low, high])) + np.array([0, 1])
+        cells = np.unique(np.concatenate([cells, ends[:1][cells[:1] > ends[0]], ends[1:][cells[-1:] < ends[1]]]))
         inner = np.searchsorted(np.arange(self._start, self._start + len(self._cells)), cells)
         below = np.concatenate([[0], np.cumsum(self._cells)])[inner]
         return Histogram(log, tuple(edge_of(cells).tolist()), tuple(np.diff(below).tolist()))
@@ -149,5 +150,4 @@ def _linear_edges(low: float, high: float, bounds: tuple[float, ...], whole: boo
     anchor = bounds[0] if bounds else low
     first, last = np.floor((low - anchor) / step), np.floor((high - anchor) / step) + 1
     edges = anchor + step * np.arange(first, last + 1)
-    edges[np.abs(edges) < 1e-9 * step] = 0.0
     return np.unique(np.maximum(edges, 0.0)) if low >= 0 else edges
