@@ -137,9 +137,7 @@ def open_curation(output: str | Location) -> Curation:
     if manifest is None:
         raise _nothing(root)
     if manifest.stage != "curate":
-        raise ConfigError(
-            "the folder is not a curated output", where=str(root), seen=f"an output of {manifest.stage}"
-        )
+        raise ConfigError("the folder is not a curated output", where=str(root), seen=f"an output of {manifest.stage}")
     stages = tuple(_stage(root, entry, manifest.parents) for entry in manifest.counts["funnel"])
     steps = manifest.options.get("steps")
     known = steps is not None and all("dropped_text_bytes" in stage.counts for stage in stages)
@@ -226,7 +224,9 @@ def _stage(root: Location, entry: dict[str, Any], parents: Sequence[str]) -> Sta
     found = Manifest.find(folder)
     if found is None or found.fingerprint not in parents or {"stage": name, **found.counts} != entry:
         raise RunError(
-            "a stage of the output is gone" if found is None else "the stage is not the one that the output was made of",
+            "a stage of the output is gone"
+            if found is None
+            else "the stage is not the one that the output was made of",
             where=str(folder),
             seen=None if found is None else found.fingerprint,
             fix="run midtrain curate again: what is missing is made anew",

@@ -7,7 +7,6 @@ language and size of the dropped documents (no text), about 10 million a second.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -250,9 +249,7 @@ def _of_source(curation: Curation, name: str, leaving: _Leaving, order: Sequence
     return _group(name, read, kept, leaving, order, applies)
 
 
-def _of_languages(
-    curation: Curation, leaving: dict[str, _Leaving], order: Sequence[StepRecord]
-) -> tuple[Group, ...]:
+def _of_languages(curation: Curation, leaving: dict[str, _Leaving], order: Sequence[StepRecord]) -> tuple[Group, ...]:
     kept: dict[str, Amount] = {}
     for source, counts in curation.stages[-1].counts["sources"].items():
         of_source = NOTHING

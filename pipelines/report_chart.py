@@ -114,9 +114,7 @@ def chart(rule: RuleValues) -> Chart | None:
         top + HEIGHT,
         tuple(bars),
         tuple(Tick(place(value), number(value)) for value in _x_ticks(histogram)),
-        tuple(
-            Tick(round(top + HEIGHT - height(count), 1), f"{count:,}") for count in _y_ticks(peak, log_heights)
-        ),
+        tuple(Tick(round(top + HEIGHT - height(count), 1), f"{count:,}") for count in _y_ticks(peak, log_heights)),
         tuple(lines),
         histogram.log,
         log_heights,

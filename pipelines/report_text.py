@@ -140,7 +140,14 @@ def _cells(groups: Sequence[Group], steps: Sequence[int]) -> list[str]:
     dropped = [sum(group.steps[place].dropped.documents for group in groups) for place in steps]
     aside = sum(group.quarantined for group in groups)
     size = sum(group.kept.text_bytes or 0 for group in groups)
-    return [f"{read:,}", *(f"{count:,}" for count in dropped), f"{aside:,}", f"{kept:,}", share(kept, read), amount(size)]
+    return [
+        f"{read:,}",
+        *(f"{count:,}" for count in dropped),
+        f"{aside:,}",
+        f"{kept:,}",
+        share(kept, read),
+        amount(size),
+    ]
 
 
 def _dropped(own: Amount, seen: int) -> list[str]:

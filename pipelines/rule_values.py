@@ -178,9 +178,9 @@ class RuleCounter:
     def finish(self, steps: Iterable[FunnelStep]) -> tuple[RuleValues, ...]:
         """Every rule, in the funnel's order; those without bounds and without values among them."""
         recorded: dict[Reason, list[RuleRecord]] = {}
-        for step in self.curation.steps:
-            for rule in step.rules:
-                recorded.setdefault(Reason(step.stage, step.name, rule.name), []).append(rule)
+        for record in self.curation.steps:
+            for rule in record.rules:
+                recorded.setdefault(Reason(record.stage, record.name, rule.name), []).append(rule)
         found = []
         for step in steps:
             for name, _ in step.rules:

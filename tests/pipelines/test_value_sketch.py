@@ -1,6 +1,7 @@
 """The sketch of a rule's values: bins that hold exactly what lies between their edges, however the values came."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_bins_hold_exactly_what_lies_between_their_edges(values, batches, bounds
     assert (np.diff(edges) > 0).all()
     assert len(histogram.counts) == len(edges) - 1
     # Python's own comparisons; what is nearer to zero than the smallest cell counts as zero.
-    expected = [sum(low <= value < high for value in values) for low, high in zip(edges, edges[1:], strict=False)]
+    expected = [sum(low <= value < high for value in values) for low, high in pairwise(edges)]
     assert list(histogram.counts) == expected
     assert sum(histogram.counts) == len(values)
     assert all(edges[0] <= bound <= edges[-1] for bound in bounds)
