@@ -21,7 +21,8 @@ where curating it cost hours. The 112 MB of web_small take about 1 s, of which m
     RULE    stage, step, rule, dropped
             values                "all" (every document's score), "dropped" (of documents that it dropped), "none"
             count, minimum, median, maximum
-            histogram             {log, edges: [n + 1], counts: [n]}; null without values
+            histogram             {log, edges: [n + 1], counts: [n], outside: [n]}; null without values. Values in
+                                  edges[i] <= value < edges[i + 1], and those on the wrong side of a bound
             thresholds            [{side: "low" | "high", bound, source, broken, share}]
             nearest, random       [{id, source, value, threshold, partner}], at most 5 dropped documents each
 """
@@ -106,7 +107,7 @@ def read(output: str | Location) -> Report:
 def _notes(curation: Curation, rules: tuple[RuleValues, ...]) -> tuple[str, ...]:
     notes = [] if curation.recorded else [NOT_RECORDED]
     if any(rule.scope == "dropped" for rule in rules):
-        notes.append(ONLY_DROPPED)
+        notes.append(f"histograms are of {ONLY_DROPPED}")
     return tuple(notes)
 
 

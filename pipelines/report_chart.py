@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from .report_text import keeps, number
-from .rule_values import RuleValues, Threshold
-from .value_sketch import Histogram
+from .rule_values import Histogram, RuleValues, Threshold
 
 WIDTH, HEIGHT = 720.0, 190.0  # of the bars, in units of the drawing
 LEFT, RIGHT, BOTTOM, LINE = 64.0, 24.0, 40.0, 18.0  # around them, and a label's height
@@ -20,16 +19,16 @@ TICKS = 7
 
 @dataclass(frozen=True)
 class Bar:
-    """A bin: where it stands, whether its documents are dropped, and what it holds."""
+    """A bin: where it stands, how high it is, and how high of that is on the wrong side of a bound; what it holds."""
 
     x: float
-    y: float
     width: float
     height: float
-    outside: bool
+    outside_height: float
     low: str
     high: str
     count: int
+    outside: int
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,14 @@ def chart(rule: RuleValues) -> Chart | None:
         return round(LEFT + WIDTH * _share(value, histogram), 1)
 
     bars = []
-    for (low, high), count in zip(pairwise(histogram.edges), histogram.counts, strict=True):
+    for (low, high), count, outside in zip(pairwise(histogram.edges), histogram.counts, histogram.outside, strict=True):
         if count:
-            tall = round(max(height(count), 1.5), 1)  # one document among a million is to be seen
-            x, end = place(low), place(high)
-            outside = any(_outside(low, high, bound) for bound in rule.thresholds)
-            y = round(top + HEIGHT - tall, 1)
-            bars.append(Bar(x, y, round(max(end - x - 0.5, 1), 1), tall, outside, number(low), number(high), count))
+            tall = max(height(count), 1.5)  # one document among a million is to be seen
+            wide = max(place(high) - place(low) - 0.5, 1)
+            ends = (number(low), number(high))
+            bars.append(
+                Bar(place(low), round(wide, 1), round(tall, 1), round(tall * outside / count, 1), *ends, count, outside)
+            )
     lines = []
     for row, bound in enumerate(rule.thresholds):
         x = place(bound.bound)
@@ -125,12 +125,6 @@ def _label(bound: Threshold) -> str:
     side = "below" if bound.side == "low" else "above"
     part = "" if bound.share is None else f" ({100 * bound.share:.2f} %)"
     return f"keeps {keeps(bound)}: {bound.broken:,} {side}{part}"
-
-
-def _outside(low: float, high: float, bound: Threshold) -> bool:
-    """Whether all of a bin is on the wrong side of a bound, but for a value on the bound itself."""
-    slack = abs(bound.bound) * 0.001  # bins end where cells do
-    return high <= bound.bound + slack if bound.side == "low" else low >= bound.bound - slack
 
 
 def _few_stand_out(counts: tuple[int, ...]) -> bool:

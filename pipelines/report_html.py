@@ -80,8 +80,8 @@ def _steps(total: Group) -> list[dict[str, Any]]:
         gone = share(dropped.documents, step.seen)
         rows.append(_row(step.step, dropped.documents, gone, amount(dropped.text_bytes), step.left, part, "step"))
         for rule, own in step.rules:
-            part_of = share(own.documents, step.seen)
-            rows.append(_row(rule, own.documents, part_of, amount(own.text_bytes), None, None, "rule"))
+            part_of, size = share(own.documents, step.seen), amount(own.text_bytes)
+            rows.append(_row(rule, own.documents, part_of, size, None, None, "rule"))
         if step.quarantined:
             gone = share(step.quarantined, step.seen)
             rows.append(_row("set aside", step.quarantined, gone, "", None, None, "rule"))
@@ -98,8 +98,8 @@ def _row(
     return {
         "name": name,
         "documents": "" if documents is None else f"{documents:,}",
-        "share": part,
-        "size": size,
+        "share": part if documents else "",
+        "size": size if documents != 0 else "",
         "left": "" if left is None else f"{left:,}",
         "bar": None if bar is None else f"{bar:.2f}",
         "kind": kind,
@@ -142,7 +142,7 @@ def _rule(rule: RuleValues) -> dict[str, Any]:
         "chart": chart(rule),
         "caption": _caption(rule),
         "nearest": [_example(one) for one in rule.nearest],
-        "random": [_example(one) for one in rule.random],
+        "random": [_example(one) for one in rule.random if rule.dropped > len(rule.nearest)],
         "partners": any(one.partner is not None for one in rule.random),
     }
 

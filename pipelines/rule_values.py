@@ -5,7 +5,7 @@ id, which another bound or another cut of the input leaves as it is. Costs 10 ns
 of which most is the hash; memory for one row group and a few KiB a rule.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from ..manifest import OutputFile
 from .curation import Curation, Reason, RuleRecord, StageRecord, columns_of, read_files
 from .funnel import FunnelStep
 from .parts import kept_parts
-from .value_sketch import Histogram, ValueSketch
+from .value_sketch import Bound, ValueSketch
 
 COLUMNS = ("step", "rule", "id", "value", "threshold", "partner")  # of dropped documents
 EXAMPLES = 5
@@ -58,6 +58,24 @@ class Threshold:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """Counts of values between edges: bin i is `edges[i] <= value < edges[i + 1]`.
+
+    Args:
+        log: whether the bins are equal steps of the logarithm; values below `edges[1]` are then in a bin that begins
+            at 0.
+        edges: n + 1 values, rising.
+        counts: n numbers of values.
+        outside: n numbers of those that are on the wrong side of a bound.
+    """
+
+    log: bool
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    outside: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class RuleValues:
     """What is known of a rule's values.
 
@@ -88,16 +106,20 @@ class RuleValues:
 
 @dataclass
 class _Values:
-    """A rule's values as they come."""
+    """A rule's values as they come: all of them, and those on the wrong side of a bound."""
 
     sketch: ValueSketch = field(default_factory=ValueSketch)
+    outside: ValueSketch = field(default_factory=ValueSketch)
     broken: dict[tuple[Side, float], int] = field(default_factory=dict)
     dropped: int = 0
     nearest: list[tuple[float, int, Example]] = field(default_factory=list)
     random: list[tuple[int, Example]] = field(default_factory=list)
 
-    def count_broken(self, values: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]) -> None:
-        """Counts dropped documents by the bound that they broke."""
+    def add_dropped(self, values: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]) -> None:
+        """Counts documents that the rule dropped, by the bound that they broke."""
+        self.dropped += len(values)
+        self.sketch.add(values)
+        self.outside.add(values)
         finite = np.isfinite(values) & np.isfinite(thresholds)
         for bound in np.unique(thresholds[finite]).tolist():
             own = values[finite & (thresholds == bound)]
@@ -107,12 +129,22 @@ class _Values:
             if below < len(own):
                 self._add("high", bound, len(own) - below)
 
-    def count_all(self, values: npt.NDArray[np.float64], rule: RuleRecord) -> None:
-        """Counts all documents against the rule's own bounds."""
-        if rule.low is not None:
-            self._add("low", rule.low, int((values < rule.low).sum()))
-        if rule.high is not None:
-            self._add("high", rule.high, int((values > rule.high).sum()))
+    def add_all(self, values: npt.NDArray[np.float64], rule: RuleRecord) -> None:
+        """Counts documents of any kind against the rule's own bounds."""
+        self.sketch.add(values)
+        outside = np.zeros(len(values), np.bool_)
+        for side, bound in _bounds(rule):
+            broken = values < bound if side == "low" else values > bound
+            self._add(side, bound, int(broken.sum()))
+            outside |= broken
+        self.outside.add(values[outside])
+
+    def histogram(self, thresholds: Sequence[Threshold]) -> Histogram | None:
+        """Of the values, with bins that end at bounds."""
+        bins = self.sketch.bins([Bound(one.bound, one.side == "low") for one in thresholds])
+        if bins is None:
+            return None
+        return Histogram(bins.log, bins.edges, self.sketch.counts(bins), self.outside.counts(bins))
 
     def _add(self, side: Side, bound: float, count: int) -> None:
         self.broken[side, bound] = self.broken.get((side, bound), 0) + count
@@ -146,9 +178,7 @@ class RuleCounter:
 
         for reason, place in groups:
             found = self._dropped.setdefault(reason, _Values())
-            found.dropped += len(place)
-            found.sketch.add(values[place])
-            found.count_broken(values[place], thresholds[place])
+            found.add_dropped(values[place], thresholds[place])
             first = place[np.argsort(hashes[place], kind="stable")[:EXAMPLES]]
             found.random += [(int(hashes[row]), example(int(row))) for row in first]
             found.random = sorted(found.random, key=lambda one: one[0])[:EXAMPLES]
@@ -171,9 +201,7 @@ class RuleCounter:
             for _, rows in read_files(stage.folder, files, list(columns)):
                 for name, (reason, rule) in columns.items():
                     values = _floats(rows.column(name))
-                    found = self._all.setdefault(reason, _Values())
-                    found.sketch.add(values)
-                    found.count_all(values, rule)
+                    self._all.setdefault(reason, _Values()).add_all(values, rule)
 
     def finish(self, steps: Iterable[FunnelStep]) -> tuple[RuleValues, ...]:
         """Every rule, in the funnel's order; those without bounds and without values among them."""
@@ -214,7 +242,7 @@ class RuleCounter:
             _number(known.sketch.low),
             _number(known.sketch.quantile(0.5)),
             _number(known.sketch.high),
-            known.sketch.histogram(tuple(one.bound for one in thresholds)),
+            known.histogram(thresholds),
             thresholds,
             tuple(example for *_, example in dropped.nearest),
             tuple(example for _, example in dropped.random),
