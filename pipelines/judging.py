@@ -5,7 +5,8 @@ there; this module holds the project's one broad `except`. Costs nothing where n
 passes for each that does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import pyarrow as pa
 
@@ -16,62 +17,88 @@ from .parts import DROPPED, PartWriter
 from .readers.records import Quarantined
 from .recipe import Step
 
+T = TypeVar("T")
+
 
 def judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWriter) -> DocumentBatch:
     """Applies one filter; what it drops is written, what makes it raise is set aside, the rest is returned."""
     kept: list[pa.RecordBatch] = []
     for part, outcome in attempt(options, documents):
         if isinstance(outcome, Exception):
-            writer.set_aside([_quarantine(step.name, part, outcome)])
+            row = part.record_batch.slice(0, 1)
+            writer.set_aside([quarantined(step.name, row, described(outcome))])
             continue
         every = outcome.keep.all()  # then nothing is copied
         kept.append(part.record_batch if every else part.record_batch.filter(pa.array(outcome.keep)))
-        _write_dropped(step, options, part, outcome, writer)
+        write_dropped(step.name, part.record_batch, outcome, reasons(options, outcome), writer)
     if not kept:
         return DocumentBatch(documents.record_batch.slice(0, 0))
     return DocumentBatch(pa.concat_batches(kept) if len(kept) > 1 else kept[0])
 
 
-def attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[DocumentBatch, Decision | Exception]]:
-    """Decides a batch; where code raises, the batch is halved until the documents that do it stand alone."""
+def decided(options: Filter, documents: DocumentBatch) -> tuple[DocumentBatch, Decision]:
+    """The documents as the filter annotates them, and its decision."""
+    annotated = options.annotate(documents)
+    return annotated, options.decide(annotated)
+
+
+def attempt(
+    options: Filter,
+    documents: DocumentBatch,
+    work: Callable[[Filter, DocumentBatch], tuple[DocumentBatch, T]] = decided,  # type: ignore[assignment]
+) -> Iterator[tuple[DocumentBatch, T | Exception]]:
+    """Does a filter's work on a batch; where code raises, the batch is halved until what does it stands alone.
+
+    Yields:
+        Documents with what came of them, in their order: of one that raises, as it was, the exception.
+    """
     try:
-        annotated = options.annotate(documents)
-        decided: Decision | Exception = options.decide(annotated)
+        yield work(options, documents)
+        return
     except MidtrainError:
         raise
     except Exception as error:  # noqa: BLE001 - a document that makes code raise is set aside, never lost
-        annotated, decided = documents, error
-    if isinstance(decided, Decision) or len(documents) == 1:
-        yield annotated, decided
+        raised = error
+    if len(documents) == 1:
+        yield documents, raised
         return
     half = len(documents) // 2
-    yield from attempt(options, DocumentBatch(documents.record_batch.slice(0, half)))
-    yield from attempt(options, DocumentBatch(documents.record_batch.slice(half)))
+    yield from attempt(options, DocumentBatch(documents.record_batch.slice(0, half)), work)
+    yield from attempt(options, DocumentBatch(documents.record_batch.slice(half)), work)
 
 
-def _quarantine(step: str, documents: DocumentBatch, error: Exception) -> Quarantined:
-    row = documents.record_batch.slice(0, 1)
-    text = f"{type(error).__name__}: {error}"
+def described(error: Exception) -> str:
+    """What the record of a document that was set aside says."""
+    return f"{type(error).__name__}: {error}"
+
+
+def quarantined(step: str, row: pa.RecordBatch, error: str) -> Quarantined:
+    """The record of the document in a row that made a step raise."""
     identity = str(row.column("id")[0].as_py())
-    return Quarantined(identity, str(row.column("source")[0].as_py()), step, text, f"document {identity}")
+    return Quarantined(identity, str(row.column("source")[0].as_py()), step, error, f"document {identity}")
 
 
-def _write_dropped(
-    step: Step, options: Filter, documents: DocumentBatch, decision: Decision, writer: PartWriter
+def reasons(options: Filter, decision: Decision) -> list[str]:
+    """The name of the rule that dropped each document, of those that were."""
+    names: Sequence[str] = [rule.name for rule in options.rules]
+    return [names[rule] for rule in decision.rule[~decision.keep]]
+
+
+def write_dropped(
+    step: str, documents: pa.RecordBatch, decision: Decision, rules: Sequence[str], writer: PartWriter
 ) -> None:
+    """Records what a step's decision drops of documents; `rules` names the reason of each that is dropped."""
     mask = ~decision.keep
     if not mask.any():
         return
-    gone = documents.record_batch.filter(pa.array(mask))
-    names: Sequence[str] = [rule.name for rule in options.rules]
-    rules = pa.array([names[rule] for rule in decision.rule[mask]], pa.string())
+    gone = documents.filter(pa.array(mask))
     columns = [
         gone.column("id"),
         gone.column("source"),
-        pa.array([step.name] * gone.num_rows, pa.string()),
-        rules,
+        pa.array([step] * gone.num_rows, pa.string()),
+        pa.array(rules, pa.string()),
         pa.array(decision.value[mask]),
         pa.array(decision.threshold[mask]),
         pa.nulls(gone.num_rows, pa.string()),
     ]
-    writer.drop(step.name, pa.record_batch(columns, schema=DROPPED))
+    writer.drop(step, pa.record_batch(columns, schema=DROPPED))
