@@ -108,6 +108,35 @@ def curate(
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
 
+@app.command(
+    help="Decide: changed thresholds of a recipe, from the scores that curate --scores has kept; reads no text."
+)
+def decide(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Set = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    ray: RayAddress = None,
+    stall: Stall = STALL_MINUTES,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Decides a recipe anew, or says what it would come to."""
+    from .pipelines import decide as pipeline
+    from .pipelines import recipe as recipes
+    from .pipelines import summaries
+
+    loaded = recipes.load(recipe, overrides or ())
+    if dry_run:
+        _show(summaries.looked(pipeline.look(loaded), loaded.spec.output), as_json)
+        return
+    progress = _progress(as_json)
+    with _at_work(progress):
+        result = pipeline.decide(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
+    _show(summaries.curated(result, loaded.spec.output), as_json)
+
+
 @app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")
 def plan(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
