@@ -8,11 +8,14 @@ passes for each that does.
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import MidtrainError
 from ..filters.document import DocumentBatch
-from ..filters.rules import Decision, Filter
+from ..filters.rules import Decision, Filter, Transform
 from .parts import DROPPED, PartWriter
 from .readers.records import Quarantined
 from .recipe import Step
@@ -37,9 +40,32 @@ def judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWri
 
 
 def decided(options: Filter, documents: DocumentBatch) -> tuple[DocumentBatch, Decision]:
-    """The documents as the filter annotates them, and its decision."""
+    """The documents as a step leaves them, with its columns, and rewritten where it is a transform; its decision."""
     annotated = options.annotate(documents)
+    if isinstance(options, Transform):
+        return rewritten(options, annotated)
     return annotated, options.decide(annotated)
+
+
+def rewritten(options: Transform, documents: DocumentBatch) -> tuple[DocumentBatch, Decision]:
+    """The documents with their new texts, and the decision.
+
+    Raises:
+        ValueError: a document that is kept has messages and another text than before: they would not say the same.
+    """
+    changed, decision = options.rewrite(documents)
+    check_messages(documents, changed, decision.keep)
+    return changed, decision
+
+
+def check_messages(before: DocumentBatch, after: DocumentBatch, keep: npt.NDArray[np.bool_]) -> None:
+    """Raises ValueError where one of the documents to be kept has messages and another text than before."""
+    turns = before.record_batch.column("messages")
+    if turns.null_count == len(turns):
+        return
+    same = pc.equal(before.column("text"), after.column("text")).to_numpy(zero_copy_only=False)
+    if (~same & turns.is_valid().to_numpy(zero_copy_only=False) & keep).any():
+        raise ValueError("the step rewrites a text that was made of messages, and would leave the messages as they are")
 
 
 def attempt(
@@ -52,15 +78,15 @@ def attempt(
     Yields:
         Documents with what came of them, in their order: of one that raises, as it was, the exception.
     """
+    outcome: tuple[DocumentBatch, T | Exception]
     try:
-        yield work(options, documents)
-        return
+        outcome = work(options, documents)
     except MidtrainError:
         raise
     except Exception as error:  # noqa: BLE001 - a document that makes code raise is set aside, never lost
-        raised = error
-    if len(documents) == 1:
-        yield documents, raised
+        outcome = documents, error
+    if not isinstance(outcome[1], Exception) or len(documents) == 1:
+        yield outcome
         return
     half = len(documents) // 2
     yield from attempt(options, DocumentBatch(documents.record_batch.slice(0, half)), work)
@@ -80,7 +106,7 @@ def quarantined(step: str, row: pa.RecordBatch, error: str) -> Quarantined:
 
 def reasons(options: Filter, decision: Decision) -> list[str]:
     """The name of the rule that dropped each document, of those that were."""
-    names: Sequence[str] = [rule.name for rule in options.rules]
+    names: Sequence[str] = [rule.name for rule in options.rules] if decision.reasons is None else decision.reasons
     return [names[rule] for rule in decision.rule[~decision.keep]]
 
 
@@ -97,8 +123,8 @@ def write_dropped(
         gone.column("source"),
         pa.array([step] * gone.num_rows, pa.string()),
         pa.array(rules, pa.string()),
-        pa.array(decision.value[mask]),
-        pa.array(decision.threshold[mask]),
+        pa.array(decision.value[mask], from_pandas=True),  # a reason without a score has NaN, which becomes null
+        pa.array(decision.threshold[mask], from_pandas=True),
         pa.nulls(gone.num_rows, pa.string()),
     ]
     writer.drop(step, pa.record_batch(columns, schema=DROPPED))

@@ -17,7 +17,7 @@ from .. import config, storage
 from ..config import Address, Count, Loaded, OutputFolder, Section, ShareOrCount
 from ..errors import ConfigError
 from ..filters import catalogue
-from ..filters.rules import Barrier, Filter
+from ..filters.rules import Barrier, Filter, Transform
 from ..yaml_document import KeyPath
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -227,7 +227,25 @@ def _step(loaded: Loaded[RecipeSpec], index: int) -> Step:
         except ConfigError as wrong:
             what = f"{wrong.what} ({wrong.where})" if wrong.where else wrong.what
             raise loaded.error((*where, name), what, expected=wrong.expected, fix=wrong.fix) from None
-    return Step(name, options, _step_sources(loaded, index, name))
+    sources = _step_sources(loaded, index, name)
+    if isinstance(options, Transform) and options.rewrites:
+        _check_rewriting(loaded, index, name, sources)
+    return Step(name, options, sources)
+
+
+def _check_rewriting(loaded: Loaded[RecipeSpec], index: int, name: str, sources: Sequence[str]) -> None:
+    """A text that is made of messages cannot be rewritten: the messages would go on saying what they said."""
+    specs = loaded.value.sources
+    turns = [spec.name for spec in specs if spec.name in sources and spec.format in ("reasoning", "generated")]
+    if not turns:
+        return
+    others = [source for source in sources if source not in turns]
+    raise loaded.error(
+        ("steps", index, name),
+        f"{name} rewrites text, and the documents of {', '.join(turns)} are messages, which it would leave as they are",
+        expected="sources of plain documents",
+        fix=f"add sources: [{', '.join(others)}] to the step" if others else "remove the step",
+    )
 
 
 def _step_sources(loaded: Loaded[RecipeSpec], index: int, name: str) -> tuple[str, ...]:

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..filters.document import SCORE_PREFIX, DocumentBatch
-from ..filters.rules import Decision, Filter, Scores
-from .judging import attempt, decided, described, reasons
+from ..filters.rules import Decision, Filter, Scores, Transform
+from .judging import attempt, check_messages, decided, described, reasons
 from .parts import HIDDEN
 from .recipe import Step
 
@@ -106,8 +106,14 @@ def needed(steps: Sequence[Step]) -> list[str]:
 
 
 def measured(options: Filter, documents: DocumentBatch) -> tuple[DocumentBatch, dict[str, Any]]:
-    """The documents as a step leaves them, and float64[n] by rule."""
+    """The documents as a step leaves them, and float64[n] by rule.
+
+    Raises:
+        ValueError: a document with messages has another text than before, whatever would become of it.
+    """
     batch, scores = options.measure(documents)
+    if isinstance(options, Transform):
+        check_messages(documents, batch, np.ones(len(batch), np.bool_))
     return batch, {rule.name: scores[rule.name] for rule in options.rules}
 
 
@@ -116,7 +122,8 @@ def judged(options: Filter, documents: DocumentBatch) -> tuple[DocumentBatch, di
     batch, decision = decided(options, documents)
     names = np.full(len(batch), None, object)
     names[~decision.keep] = reasons(options, decision)
-    return batch, {"rule": pa.array(names, pa.string()), "value": decision.value, "threshold": decision.threshold}
+    verdict = {"rule": pa.array(names, pa.string()), "value": decision.value, "threshold": decision.threshold}
+    return batch, verdict
 
 
 def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
