@@ -193,6 +193,27 @@ def status(
     _show(statuses.status(output), as_json)
 
 
+@app.command(help="Report: what a curation read, dropped and kept, by source and language; every rule's values.")
+def report(
+    output: Annotated[str, typer.Argument(metavar="OUT")],
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write a page with histograms.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it is there.")] = False,
+) -> None:
+    """Reports on the output of a finished curation."""
+    from .pipelines import report as reports
+    from .pipelines import report_text
+
+    found = reports.read(output)
+    if html is not None:
+        from .pipelines import report_html
+
+        report_html.write(found, html, overwrite)
+    _show(report_text.table(found), as_json)
+
+
 @app.command(help="Train: built shards to checkpoints and metrics.")
 def train(
     run: Annotated[str, typer.Argument(metavar="RUN.yaml")],

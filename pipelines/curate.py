@@ -144,7 +144,7 @@ def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) ->
         OutputFile(f"stages/{last.folder.name}/{file.path}", file.rows, file.bytes, file.hash, file.source)
         for file in kept_parts(done)
     )
-    options: dict[str, Any] = {"name": recipe.spec.name, "scores": list(last.scores)}
+    options: dict[str, Any] = {"name": recipe.spec.name, "scores": list(last.scores), "steps": _steps(stages)}
     if isinstance(last, Decide):
         options["rows_of"] = f"stages/{last.upstream.folder.name}"
     manifest = Manifest(
@@ -158,6 +158,23 @@ def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) ->
     )
     output.publish(manifest)
     return manifest
+
+
+def _steps(stages: Sequence[DocumentStage]) -> list[dict[str, Any]]:
+    """Every step in order with the stage that it ran in, the sources it saw, and its rules with their bounds."""
+    return [
+        {
+            "stage": stage.folder.name,
+            "step": step.name,
+            "sources": list(step.sources),
+            "rules": [
+                {"rule": rule.name, "low": rule.low, "high": rule.high, "source": rule.source}
+                for rule in (step.options.rules if isinstance(step.options, Filter) else ())
+            ],
+        }
+        for stage in stages
+        for step in stage.judges
+    ]
 
 
 def _funnel(stages: Sequence[DocumentStage]) -> list[tuple[str, dict[str, Any]]]:

@@ -139,6 +139,5 @@ def _counts(stage: DocumentStage) -> Counts | None:
                 for batch in stage.incoming(task, writer, None):
                     stage.apply(batch, source, writer)
                 writer.abandon()
-            counts = writer.counts()
-        add_counts(total, {**counts, "sources": {source: counts}})
+            add_counts(total, writer.counts())
     return total

@@ -16,7 +16,7 @@ from ..storage import Location
 from . import footprints, scoring
 from .documents import FromParts
 from .judging import quarantined, write_dropped
-from .parts import PartWriter, check_sum, read_part
+from .parts import PartWriter, check_sum, read_part, text_sizes
 from .readers.selection import Selection
 from .stage import Counts, Stage
 
@@ -71,7 +71,7 @@ class Decide(FromParts):
         """Reads a part's scores."""
         path = self.upstream.folder / self.upstream.parts[task].path
         for batch in read_part(path, self.columns(), AHEAD):
-            writer.read(batch.num_rows, batch.nbytes)
+            writer.read(batch.num_rows, batch.nbytes, int(text_sizes(batch).sum()))
             yield batch
 
     def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
@@ -90,8 +90,7 @@ class Decide(FromParts):
             decision, rules = scoring.decide(seen, step, options)
             write_dropped(step.name, seen, decision, rules, writer)
             rows = rows[decision.keep]
-        sizes = batch.column(scoring.TEXT_BYTES).to_numpy()
-        writer.keep_rows(rows + np.int32(start), int(sizes[rows].sum()))
+        writer.keep_rows(rows + np.int32(start), batch.take(pa.array(rows)))
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """As every stage of documents; what could not be read counts as set aside here, as where nothing is scored.

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -27,7 +27,16 @@ from .cut import Cut
 from .extents import largest_units
 from .inputs import Files, Task, text_bytes
 from .judging import judge
-from .parts import DROPPED, PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, read_part
+from .parts import (
+    PartWriter,
+    check_sum,
+    dropped_rows,
+    kept_parts,
+    largest_part,
+    quarantine_sample,
+    read_part,
+    text_sizes,
+)
 from .readers.records import POISONED, Quarantined
 from .readers.selection import Selection
 from .reading import read
@@ -56,12 +65,18 @@ class DocumentStage(Stage):
     max_quarantined: float
     scoring: bool
 
+    version: ClassVar[int] = 2  # of what is written: languages and bytes of what was dropped
     divisible = True
 
     @property
     def name(self) -> str:
         """The last step's name; of scores, with that behind it."""
         return f"{self.label}-scores" if self.scoring else self.label
+
+    @property
+    def judges(self) -> tuple[Step, ...]:
+        """Every step that drops documents here, in order."""
+        return () if self.scoring else self.steps
 
     @cached_property
     def parts(self) -> list[OutputFile]:
@@ -257,7 +272,8 @@ class ReadDocuments(DocumentStage):
     def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
         """Reads the task's splits; what cannot be read is set aside."""
         for chunk in read(self.splits(task), self._source(self.source_of(task)), selection):
-            writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes)
+            size = int(text_sizes(chunk.batch).sum())
+            writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes, size)
             writer.set_aside(chunk.quarantined)
             yield chunk.batch
 
@@ -288,6 +304,11 @@ class RemoveDuplicates(FromParts):
         """The documents and the choice."""
         return (self.upstream, self.choice)
 
+    @property
+    def judges(self) -> tuple[Step, ...]:
+        """The barrier, then the steps after it."""
+        return (self.choice.step, *super().judges)
+
     def options(self) -> dict[str, Any]:
         """The steps after the barrier."""
         return self.judging()
@@ -305,7 +326,7 @@ class RemoveDuplicates(FromParts):
         for batch in read_part(self.upstream.folder / part.path):
             first, last = np.searchsorted(rows, [start, start + batch.num_rows])
             inside = duplicates.slice(int(first), int(last - first))
-            writer.read(batch.num_rows, batch.nbytes)
+            writer.read(batch.num_rows, batch.nbytes, int(text_sizes(batch).sum()))
             keep = np.ones(batch.num_rows, bool)
             keep[rows[first:last] - start] = False
             self._drop(batch, ~keep, inside, writer)
@@ -324,10 +345,9 @@ class RemoveDuplicates(FromParts):
         if count == 0:
             return
         step = self.choice.step.name
-        columns = [gone.column("id"), gone.column("source"), pa.array([step] * count), pa.array(["duplicate"] * count)]
-        nothing = pa.nulls(count, pa.float64())
-        partner = chosen.column("partner").combine_chunks()
-        writer.drop(step, pa.record_batch([*columns, nothing, nothing, partner], schema=DROPPED))
+        rules = pa.array(["duplicate"] * count, pa.string())
+        partners = chosen.column("partner").combine_chunks()
+        writer.drop(step, dropped_rows(step, gone, rules, partners=partners))
 
 
 def quarantine_limit(most: float, documents: int) -> int:

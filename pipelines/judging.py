@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from ..errors import MidtrainError
 from ..filters.document import DocumentBatch
 from ..filters.rules import Decision, Filter, Transform
-from .parts import DROPPED, PartWriter
+from .parts import PartWriter, dropped_rows
 from .readers.records import Quarantined
 from .recipe import Step
 
@@ -118,13 +118,6 @@ def write_dropped(
     if not mask.any():
         return
     gone = documents.filter(pa.array(mask))
-    columns = [
-        gone.column("id"),
-        gone.column("source"),
-        pa.array([step] * gone.num_rows, pa.string()),
-        pa.array(rules, pa.string()),
-        pa.array(decision.value[mask], from_pandas=True),  # a reason without a score has NaN, which becomes null
-        pa.array(decision.threshold[mask], from_pandas=True),
-        pa.nulls(gone.num_rows, pa.string()),
-    ]
-    writer.drop(step, pa.record_batch(columns, schema=DROPPED))
+    # a reason without a score has NaN, which becomes null
+    values, bounds = (pa.array(one[mask], from_pandas=True) for one in (decision.value, decision.threshold))
+    writer.drop(step, dropped_rows(step, gone, pa.array(rules, pa.string()), values, bounds))

@@ -15,12 +15,14 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from .. import storage
 from ..errors import RunError
 from ..manifest import Manifest, OutputFile
 from ..storage import Location, OutputStream
+from .languages import ByLanguage
 from .readers.records import Quarantined
 from .stage import Counts, TaskResult
 
@@ -36,11 +38,15 @@ DROPPED = pa.schema(
         pa.field("value", pa.float64()),
         pa.field("threshold", pa.float64()),
         pa.field("partner", pa.string()),
+        pa.field("language", pa.string()),
+        pa.field("bytes", pa.int64(), nullable=False),
     ]
 )
 ROWS = "rows"  # the folder of parts that are row numbers
 OF = b"midtrain.rows_of"  # in such a file's metadata: the part whose rows they are, below the folder of stages
 HIDDEN = "scoring."  # what the names of columns begin with that no reader of documents sees
+TEXT_BYTES = f"{HIDDEN}text_bytes"  # of each document, where its text is not read
+NAMES = ["source", "language", "step", "rule"]  # columns of few values, written as dictionaries
 
 
 class _ParquetFile:
@@ -86,7 +92,7 @@ class _ParquetFile:
                     self._stream,
                     self.schema,
                     compression="zstd",
-                    use_dictionary=["source", "language"],
+                    use_dictionary=NAMES,
                     write_statistics=False,
                 )
             )
@@ -114,7 +120,10 @@ class PartWriter:
         self.quarantined: list[Quarantined] = []
         self.documents = 0
         self.bytes = 0
+        self.read_text_bytes = 0
         self.text_bytes = 0
+        self.dropped_text_bytes = 0
+        self.languages = ByLanguage()
         self.reasons: dict[str, int] = {}
 
     def __enter__(self) -> "PartWriter":
@@ -132,28 +141,35 @@ class PartWriter:
         self.dropped.abandon(nothing)
         self.kept.abandon(nothing)
 
-    def read(self, documents: int, size: int) -> None:
-        """Counts documents that came in, and the bytes that they were read from."""
+    def read(self, documents: int, size: int, text_bytes: int) -> None:
+        """Counts documents that came in, the bytes that they were read from, and the bytes of their texts."""
         self.documents += documents
         self.bytes += size
+        self.read_text_bytes += text_bytes
 
     def keep(self, batch: pa.RecordBatch) -> None:
         """Passes documents on."""
+        if batch.num_rows == 0:
+            return
         self.kept.write(batch)
-        text = batch.column("text")
-        offsets = text.buffers()[1]
-        if batch.num_rows and offsets is not None:
-            ends = memoryview(offsets).cast("q")
-            self.text_bytes += ends[text.offset + len(text)] - ends[text.offset]
+        self._count(batch)
 
-    def keep_rows(self, rows: npt.NDArray[np.int32], text_bytes: int) -> None:
-        """Passes documents on by the numbers of their rows, ascending over all calls; they have so much text in all."""
+    def _count(self, batch: pa.RecordBatch) -> None:
+        sizes = text_sizes(batch)
+        self.text_bytes += int(sizes.sum())
+        self.languages.add(batch.column("language"), sizes)
+
+    def keep_rows(self, rows: npt.NDArray[np.int32], batch: pa.RecordBatch) -> None:
+        """Passes documents on by the numbers of their rows, ascending over all calls; `batch` need not have texts."""
+        if batch.num_rows == 0:
+            return
         self.kept.write(pa.record_batch([pa.array(rows)], schema=self.kept.schema))
-        self.text_bytes += text_bytes
+        self._count(batch)
 
     def drop(self, step: str, rows: pa.RecordBatch) -> None:
-        """Records documents that a step dropped; rows as in `DROPPED`."""
+        """Records documents that a step dropped; rows as `dropped_rows` makes them."""
         self.dropped.write(rows)
+        self.dropped_text_bytes += pc.sum(rows.column("bytes")).as_py() or 0
         for entry in rows.column("rule").value_counts().to_pylist():
             reason = f"{step}.{entry['values']}"
             self.reasons[reason] = self.reasons.get(reason, 0) + int(entry["counts"])
@@ -174,11 +190,10 @@ class PartWriter:
             with storage.atomic_write(self.folder / name) as stream:
                 stream.writelines(orjson.dumps(asdict(entry)) + b"\n" for entry in self.quarantined)
                 files.append(OutputFile.written(name, stream, len(self.quarantined), self.source))
-        counts = self.counts()
-        return TaskResult(tuple(files), {**counts, "sources": {self.source: counts}})
+        return TaskResult(tuple(files), self.counts())
 
     def counts(self) -> Counts:
-        """What has become of the documents so far.
+        """What has become of the documents so far, in all and by source.
 
         Raises:
             RunError: those that came in are not those kept, dropped and quarantined.
@@ -189,15 +204,59 @@ class PartWriter:
             "dropped": dict(sorted(self.reasons.items())),
             "quarantined": len(self.quarantined),
             "bytes": self.bytes,
+            "read_text_bytes": self.read_text_bytes,
             "text_bytes": self.text_bytes,
+            "dropped_text_bytes": self.dropped_text_bytes,
         }
         check_sum(counts, f"{self.folder.name}, {self.name}")
-        return counts
+        return {**counts, "sources": {self.source: {**counts, "languages": self.languages.counts()}}}
 
 
 def rows_schema(part: str) -> pa.Schema:
     """Of a file with numbers of rows of a part."""
     return pa.schema([pa.field("row", pa.int32(), nullable=False)], metadata={OF: part.encode()})
+
+
+def text_sizes(documents: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """int64[n]: the bytes of each document's text, as a column says where there is one."""
+    if TEXT_BYTES in documents.schema.names:
+        return np.asarray(documents.column(TEXT_BYTES), np.int64)
+    return np.asarray(pc.binary_length(documents.column("text")), np.int64)
+
+
+def dropped_rows(
+    step: str,
+    documents: pa.RecordBatch,
+    rules: pa.Array,
+    values: pa.Array | None = None,
+    thresholds: pa.Array | None = None,
+    partners: pa.Array | None = None,
+) -> pa.RecordBatch:
+    """The rows, as in `DROPPED`, of documents that a step drops.
+
+    Args:
+        step: its name.
+        documents: n documents as they stood when the step saw them.
+        rules: n names of the rules that they broke.
+        values: float64[n], what the rule measured.
+        thresholds: float64[n], the bound that was broken.
+        partners: n ids of the documents kept in their place.
+    """
+    count = documents.num_rows
+    columns = {
+        "id": documents.column("id"),
+        "source": documents.column("source"),
+        "step": pa.array([step] * count, pa.string()),
+        "rule": rules,
+        "value": values,
+        "threshold": thresholds,
+        "partner": partners,
+        "language": documents.column("language"),
+        "bytes": pa.array(text_sizes(documents)),
+    }
+    given = (columns[field.name] for field in DROPPED)
+    arrays = [pa.nulls(count, field.type) if one is None else one for one, field in zip(given, DROPPED, strict=True)]
+    return pa.record_batch(arrays, schema=DROPPED)
 
 
 def check_sum(counts: Counts, where: str) -> None:

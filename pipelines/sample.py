@@ -163,7 +163,7 @@ def _sample(
         started = time.process_time()
         with _writer(stage, source, folder) as writer:
             for batch in batches:
-                writer.read(batch.num_rows, 0)
+                writer.read(batch.num_rows, 0, 0)
                 stage.apply(batch, source, writer)
             result = writer.finish()
         seconds = time.process_time() - started

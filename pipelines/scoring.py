@@ -16,10 +16,9 @@ import pyarrow.compute as pc
 from ..filters.document import SCORE_PREFIX, DocumentBatch
 from ..filters.rules import Decision, Filter, Scores, Transform
 from .judging import attempt, check_messages, decided, described, reasons
-from .parts import HIDDEN
+from .parts import HIDDEN, TEXT_BYTES
 from .recipe import Step
 
-TEXT_BYTES = f"{HIDDEN}text_bytes"
 FAILED, ERROR = f"{HIDDEN}failed", f"{HIDDEN}error"  # the place of the step that raised, from 0, and what it said
 _VERDICT = {"rule": pa.string(), "value": pa.float64(), "threshold": pa.float64()}  # of a step without scores
 
