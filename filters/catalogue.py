@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
 # Modules of this package that are no steps: what steps are made of.
 INFRASTRUCTURE: Final = frozenset(
-    {"answers", "catalogue", "characters", "document", "kernel", "quality_kernels", "rules", "spans"}
+    {
+        "answers",
+        "catalogue",
+        "characters",
+        "datatrove_blocks",
+        "datatrove_documents",
+        "document",
+        "kernel",
+        "length_kernels",
+        "quality_kernels",
+        "rules",
+        "spans",
+    }
 )
 
 

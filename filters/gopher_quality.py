@@ -80,6 +80,7 @@ class GopherQuality(Filter):
     """
 
     version: ClassVar[int] = 1
+    bounds: ClassVar[tuple[str, ...]] = tuple(option for _, *ends in _BOUNDS for option in ends if option)
 
     min_words: Count | None = Field(default=50, ge=0, description="plain words in the document")
     max_words: Count | None = Field(default=100_000, ge=0)

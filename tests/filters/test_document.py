@@ -129,3 +129,10 @@ def test_parquet_gives_back_a_batch(make_batch: Make, tmp_path: object) -> None:
     pq.write_table(pa.Table.from_batches([batch.record_batch]), path)
     (read,) = pq.read_table(path).to_batches()
     assert texts_of(DocumentBatch(read)) == TEXTS
+
+
+def test_a_column_that_is_replaced_stays_as_nullable_as_it_was(make_batch: Make) -> None:
+    batch = make_batch(["a", "b"])
+    changed = batch.with_column("text", pa.array(["c", "d"], pa.large_string()))
+    assert changed.record_batch.schema == batch.record_batch.schema
+    assert changed.column("text").to_pylist() == ["c", "d"]
