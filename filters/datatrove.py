@@ -39,6 +39,7 @@ class Datatrove(Transform):
     """
 
     version: ClassVar[int] = 1
+    scored: ClassVar[bool] = False
 
     block: str = Field(description="class name of the block")
     arguments: dict[str, Any] = Field(default_factory=dict, description="the block's arguments by name")

@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from ..config import Count
 from .characters import TERMINAL_RANGES
 from .document import DocumentBatch
-from .published import Published, shares
+from .published import Published, bounding, shares
 from .rules import Decision, Scores
 
 _Bytes = npt.NDArray[np.uint8]
@@ -80,6 +80,7 @@ class FinewebQuality(Published):
         ("duplicate_line_characters", None, "max_duplicate_line_characters"),
         ("newlines_per_word", None, "max_newlines_per_word"),
     )
+    bounds: ClassVar = (*bounding(rule_options), "allow_unpunctuated")
 
     min_lines: Count | None = Field(default=1, ge=0, description="lines that are not blank")
     min_punctuated_lines: float | None = Field(

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from ..config import Count
 from .document import DocumentBatch
-from .published import Published, shares
+from .published import Published, bounding, shares
 from .rules import Decision, Scores
 
 PAPER: Final = "Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, Quality Filtering"
@@ -41,6 +41,7 @@ class GopherQuality(Published):
         ("alphabetic_words", "min_alphabetic_words", None),
         ("stop_words", "min_stop_words", None),
     )
+    bounds: ClassVar = bounding(rule_options)
 
     min_words: Count | None = Field(default=50, ge=0, description="plain words in the document")
     max_words: Count | None = Field(default=100_000, ge=0)

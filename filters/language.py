@@ -115,6 +115,7 @@ class Language(Filter):
     """
 
     version: ClassVar[int] = 1
+    bounds: ClassVar[tuple[str, ...]] = ("min_score",)
 
     keep: tuple[str, ...] = Field(min_length=1, description="language codes as the model has them: en, de, zh, …")
     min_score: float = Field(default=0.65, ge=0, le=1, description="probability")
@@ -135,6 +136,11 @@ class Language(Filter):
     def rules(self) -> tuple[Rule, ...]:
         """One rule: the best score among the languages in `keep`."""
         return (Rule("probability", self._best, self.min_score, None, PAPER),)
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """All but `min_score`, and the least probability that is not reported as 0, which it can lower."""
+        return {**super().scoring, "least_probable": self._least_probable}
 
     @property
     def score_columns(self) -> tuple[str, ...]:
@@ -176,6 +182,10 @@ class Language(Filter):
             batch = batch.with_column(name, _probability(LABEL_PREFIX + code, labels, probabilities))
         return batch
 
+    @property
+    def _least_probable(self) -> float:
+        return min(_LEAST_PROBABLE, self.min_score)
+
     def _best(self, batch: DocumentBatch) -> Scores:
         names = batch.record_batch.schema.names
         if any(column not in names for column in self.score_columns):
@@ -192,9 +202,8 @@ class Language(Filter):
         probabilities: list[Scores] = [np.empty(0)] * len(batch)
         if not texts:
             return labels, probabilities
-        threshold = min(_LEAST_PROBABLE, self.min_score)
         # The wrapper's predict() checks and copies every text once more.
-        found = model.f.multilinePredict(texts, -1, threshold, "strict")
+        found = model.f.multilinePredict(texts, -1, self._least_probable, "strict")
         for place, names, values in zip(np.flatnonzero(has_words).tolist(), *found, strict=True):
             labels[place], probabilities[place] = names, values
         return labels, probabilities

@@ -31,6 +31,7 @@ class Length(Filter):
     """
 
     version: ClassVar[int] = 1
+    bounds: ClassVar[tuple[str, ...]] = tuple(option for _, *ends in _BOUNDS for option in ends)
 
     min_characters: Count | None = Field(default=None, ge=0, description="Unicode code points")
     max_characters: Count | None = Field(default=None, ge=0)

@@ -16,6 +16,14 @@ from .document import DocumentBatch
 from .rules import Filter, Rule, Scores
 
 
+_Rows = tuple[tuple[str, str | None, str | None], ...]
+
+
+def bounding(rule_options: _Rows) -> tuple[str, ...]:
+    """The options that are bounds in a table of rules, for a filter's `bounds`."""
+    return tuple(option for _, *ends in rule_options for option in ends if option)
+
+
 class Published(Filter):
     """Keeps a document whose every score lies within its bounds, the bounds included; null takes a bound away.
 
@@ -24,7 +32,7 @@ class Published(Filter):
     among `rules`, so that a rule's number means the same in every recipe.
     """
 
-    rule_options: ClassVar[tuple[tuple[str, str | None, str | None], ...]]
+    rule_options: ClassVar[_Rows]
     paper: ClassVar[str]
 
     @property

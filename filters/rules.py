@@ -7,7 +7,7 @@ Costs nothing but the scores: a decision is a few comparisons per document and r
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -106,14 +106,23 @@ class Filter(Section):
     """A step that looks at one document at a time; the options that a recipe may give are its fields.
 
     `version` is part of the fingerprint of what the step writes: raise it with every change of a score or decision.
+    `bounds` names the options that another decision can be made with from scores that are there; every other option
+    makes new scores. A step with `scored` False has its decision kept in place of scores, and no bounds.
     """
 
     version: ClassVar[int] = 1
+    bounds: ClassVar[tuple[str, ...]] = ()  # options that scores are only compared with
+    scored: ClassVar[bool] = True  # whether its decision follows from a score for each rule
 
     @property
     def rules(self) -> tuple[Rule, ...]:
         """The rules in the order in which they are applied."""
         raise NotImplementedError
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """The options that columns and scores depend on, as plain JSON values: all but the bounds."""
+        return self.model_dump(mode="json", exclude=set(self.bounds))
 
     @property
     def score_columns(self) -> tuple[str, ...]:
@@ -145,9 +154,23 @@ class Filter(Section):
         """float64[n] for each rule's name."""
         return {rule.name: rule.score(batch) for rule in self.rules}
 
+    def measure(self, batch: DocumentBatch) -> tuple[DocumentBatch, dict[str, Scores]]:
+        """The n documents as the step leaves them, and float64[n] for each rule's name."""
+        annotated = self.annotate(batch)
+        return annotated, self.scores(annotated)
+
     def decide(self, batch: DocumentBatch) -> Decision:
         """Which of the n documents are kept, and for the others the first rule that they break."""
-        return first_broken(self.rules, self.scores(batch), len(batch))
+        return self.decide_scores(self.scores(batch), len(batch))
+
+    def decide_scores(self, scores: dict[str, Scores], documents: int) -> Decision:
+        """What `decide` says of documents with these scores, which may have been computed with other bounds.
+
+        Args:
+            scores: float64[n] for each rule's name.
+            documents: n.
+        """
+        return first_broken(self.rules, scores, documents)
 
 
 class Transform(Filter):
@@ -165,6 +188,11 @@ class Transform(Filter):
     def apply(self, batch: DocumentBatch) -> DocumentBatch:
         """The n documents in their order with their new texts, those included that `decide` does not keep."""
         raise NotImplementedError
+
+    def measure(self, batch: DocumentBatch) -> tuple[DocumentBatch, dict[str, Scores]]:
+        """As every filter's, with the new texts; the scores are of the texts as they came."""
+        annotated, scores = super().measure(batch)
+        return self.apply(annotated), scores
 
     def rewrite(self, batch: DocumentBatch) -> tuple[DocumentBatch, Decision]:
         """`apply` and `decide` of one batch; the text of a document that is not kept may be any."""

@@ -15,7 +15,8 @@ from ..manifest import Manifest
 from . import footprints
 from .choose_duplicates import ROWS_PER_PARTITION, ChooseDuplicates, WriteKeys
 from .cut import Cut
-from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .deciding import Decide
+from .documents import DocumentStage, FromParts, ReadDocuments, RemoveDuplicates
 from .extents import Extent, largest_units
 from .inputs import EXPANSION
 from .parts import kept_parts, largest_part
@@ -188,7 +189,10 @@ class Estimator:
             _pass_on(passed, source, factor, judged, parts.get(source, 0))
         self._passed[stage.fingerprint] = passed
         tasks = sum(parts.values())
-        if isinstance(stage, RemoveDuplicates):
+        if isinstance(stage, Decide):
+            rows = self._passed[stage.upstream.fingerprint].largest[1]
+            memory = footprints.deciding(rows, len(stage.columns()))
+        elif isinstance(stage, RemoveDuplicates):
             memory = footprints.passing(*self._passed[stage.upstream.fingerprint].largest, stage.steps)
         else:
             memory = stage.memory()
@@ -202,7 +206,7 @@ class Estimator:
         """The tasks of each source."""
         if isinstance(stage, ReadDocuments):
             return stage.tasks_by_source()
-        assert isinstance(stage, RemoveDuplicates)  # noqa: S101 - there are two kinds
+        assert isinstance(stage, FromParts)  # noqa: S101 - there are two kinds
         return self._passed[stage.upstream.fingerprint].parts
 
     def _factor(self, stage: DocumentStage, source: str, sample: Sample) -> float:
@@ -212,7 +216,7 @@ class Estimator:
         return self._factors[source]
 
     def _stretched(self, stage: DocumentStage, source: str, sample: Sample) -> float:
-        if isinstance(stage, RemoveDuplicates):
+        if isinstance(stage, FromParts):
             return self._passed[stage.upstream.fingerprint].kept.get(source, 0) / max(sample.documents, 1)
         extent = self.extents[source]
         if sample.documents == 0:

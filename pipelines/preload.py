@@ -5,10 +5,11 @@ again. Costs that time once, in a process of its own while the driver plans; not
 """
 
 from ..filters import exact_dedup, gopher_quality, language, quality_kernels, spans
-from . import choose_duplicates, documents, held_out_stages, tokenize_stages, tokenizer_stage
+from . import choose_duplicates, deciding, documents, held_out_stages, tokenize_stages, tokenizer_stage
 
 __all__ = [
     "choose_duplicates",
+    "deciding",
     "documents",
     "exact_dedup",
     "gopher_quality",

@@ -5,8 +5,9 @@ run. Costs no more than the imports of the steps it names.
 """
 
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -103,11 +104,17 @@ class RecipeSpec(Section):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a recipe: its name, its options, and the sources it applies to."""
+    """One step of a recipe: its name, its options, the sources it applies to, which one of its name it is."""
 
     name: str
     options: Filter | Barrier
     sources: tuple[str, ...]
+    place: int = 1
+
+    @property
+    def label(self) -> str:
+        """What its columns are called by: its name, with its place where it is not the first of that name."""
+        return self.name if self.place == 1 else f"{self.name}.{self.place}"
 
     def record(self) -> dict[str, Any]:
         """What the step's output depends on; files by their content."""
@@ -154,8 +161,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             _check_tasks(loaded, index, source)
         else:
             _check_fields(loaded, index, source)
-    steps = tuple(_step(loaded, index) for index in range(len(loaded.value.steps)))
-    return Recipe(loaded, steps)
+    steps = [_step(loaded, index) for index in range(len(loaded.value.steps))]
+    before: Counter[str] = Counter()
+    for index, step in enumerate(steps):
+        before[step.name] += 1
+        steps[index] = replace(step, place=before[step.name])
+    return Recipe(loaded, tuple(steps))
 
 
 def _check_fields(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:

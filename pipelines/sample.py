@@ -24,9 +24,10 @@ import zstandard
 from .. import storage
 from ..errors import MidtrainError, RunError
 from . import budget, tasks
-from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .deciding import Decide
+from .documents import DocumentStage, FromParts, ReadDocuments
 from .inputs import InputFile, Split, Task
-from .parts import PartWriter, read_part
+from .parts import PartWriter, is_kept, read_part
 from .processes import start_fork_server
 from .readers.records import BATCH_BYTES
 from .readers.streams import BUFFER
@@ -158,19 +159,28 @@ def _sample(
     seen = _Seen()
     batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
     judged = []
-    for number, stage in enumerate(stages):
+    for stage in stages:
         started = time.process_time()
-        with PartWriter(folder / str(number), 0, source, stage.schema()) as writer:
+        with _writer(stage, source, folder) as writer:
             for batch in batches:
-                writer.read(batch.num_rows, 0)
+                writer.read(batch.num_rows, 0, 0)
                 stage.apply(batch, source, writer)
             result = writer.finish()
         seconds = time.process_time() - started
-        stored = sum(file.bytes for file in result.files if file.path.startswith("part-"))
+        kept = [file for file in result.files if is_kept(file)]
+        stored = sum(file.bytes for file in kept)
         beside = sum(file.bytes for file in result.files) - stored
         judged.append(Judged(result.counts["kept"], result.counts["text_bytes"], stored, beside, seconds))
-        batches = read_part(folder / str(number) / "part-00000.parquet") if stored else iter(())
+        # all that was scored is decided on; whatever follows sees what is kept
+        columns = stage.schema().names if stage.scoring else None
+        batches = read_part(folder / stage.folder.name / kept[0].path, columns) if kept else iter(())
     return Sample(seen.documents, seen.bytes, seen.text, seen.largest, seen.identities, stretch, tuple(judged))
+
+
+def _writer(stage: DocumentStage, source: str, folder: Path) -> PartWriter:
+    """Of the first task of a stage, below a folder that has no other output."""
+    rows_of = f"{stage.upstream.folder.name}/part-00000.parquet" if isinstance(stage, Decide) else ""
+    return PartWriter(folder / stage.folder.name, 0, source, stage.schema(), rows_of)
 
 
 def _places(stage: DocumentStage, source: str) -> list[Any]:
@@ -179,7 +189,7 @@ def _places(stage: DocumentStage, source: str) -> list[Any]:
     They are tasks of a stage that reads, or places in large compressed files that are not cut yet, and parts of the
     earlier stage of one that passes on.
     """
-    if isinstance(stage, RemoveDuplicates):
+    if isinstance(stage, FromParts):
         return _spread([part for part in stage.upstream.parts if part.source == source])
     assert isinstance(stage, ReadDocuments)  # noqa: S101 - there are two kinds
     done = stage.cutting is None or stage.cutting.manifest() is not None
@@ -213,8 +223,10 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
     if isinstance(stage, ReadDocuments):
         source = next(one for one in stage.sources if one.name == place[0].source)
         yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
-    elif isinstance(stage, RemoveDuplicates):
-        yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
+    elif isinstance(stage, FromParts):
+        columns = [*stage.upstream.schema().names] if isinstance(stage, Decide) else None
+        parts = read_part(stage.upstream.folder / place.path, columns)
+        yield from ((batch, batch.nbytes) for batch in parts)
 
 
 def _holds(stage: DocumentStage, place: Any) -> bool:
@@ -307,7 +319,9 @@ def _warm(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], f
     batches = (batch for place in places[:1] for batch, _ in _peek(stages[0], place))
     for batch in itertools.islice(batches, 1):
         for stage in stages:
-            with PartWriter(folder, 0, source, stage.schema()) as writer:
+            if isinstance(stage, Decide):
+                continue  # it loads nothing, and the batch has no scores
+            with _writer(stage, source, folder) as writer:
                 stage.apply(batch.slice(0, WARM_ROWS), source, writer)
                 writer.abandon()
 
