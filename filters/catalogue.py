@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Modules of this package that are no steps: what steps are made of.
 INFRASTRUCTURE: Final = frozenset(
     {
-        "answers",
+        "byte_masks",
         "c4_kernels",
         "c4_scan",
         "catalogue",
@@ -31,16 +31,20 @@ INFRASTRUCTURE: Final = frozenset(
         "datatrove_blocks",
         "datatrove_documents",
         "document",
+        "fineweb_kernels",
         "kernel",
         "length_kernels",
         "machine",
         "paragraph_kernels",
+        "published",
         "quality_kernels",
         "rules",
         "spans",
         "url_kernels",
         "url_lists",
+        "verdict",
         "view_kernels",
+        "white_space",
         "word_kernels",
         "word_views",
     }

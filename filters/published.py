@@ -15,7 +15,6 @@ from pydantic import model_validator
 from .document import DocumentBatch
 from .rules import Filter, Rule, Scores
 
-
 _Rows = tuple[tuple[str, str | None, str | None], ...]
 
 
