@@ -22,18 +22,24 @@ if TYPE_CHECKING:
 INFRASTRUCTURE: Final = frozenset(
     {
         "answers",
+        "byte_masks",
         "catalogue",
         "characters",
         "chunk_cache",
         "chunk_kernels",
         "document",
+        "fineweb_kernels",
         "kernel",
         "machine",
+        "published",
         "quality_kernels",
         "rules",
         "spans",
+        "verdict",
         "view_kernels",
+        "white_space",
         "word_kernels",
+        "word_sums",
         "word_views",
     }
 )
