@@ -46,6 +46,7 @@ INFRASTRUCTURE: Final = frozenset(
         "view_kernels",
         "white_space",
         "word_kernels",
+        "word_sums",
         "word_views",
     }
 )

@@ -15,7 +15,6 @@ from .kernel import inlined, kernel, view_leaf
 from .machine import lowest_bit
 from .verdict import judge, share
 from .white_space import after_space
-from .word_kernels import count_words
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -29,8 +28,7 @@ SHORT_LINES: Final = 2
 DUPLICATE_CHARACTERS: Final = 3  # code points in lines that stand earlier in the document
 CHARACTERS: Final = 4  # code points that are no newlines
 NEWLINES: Final = 5
-WORDS: Final = 6  # spaCy's
-COUNTS: Final = 7
+COUNTS: Final = 6
 
 # What a line's last byte says about its ending, in `Endings.kinds`; 2 where it depends on the bytes before it.
 NO_ENDING: Final = 0
@@ -269,15 +267,13 @@ def count(
     ending_stops: UInt64,
     ending_first: UInt64,
     ending_kinds: Bytes,
-    words: Any,
 ) -> Int64:
-    """All counts of n documents.
+    """What is counted in n documents beside their words.
 
     Args:
         text, offsets: the documents, as in `DocumentBatch`.
         limit: code points of the longest line that is short.
         ending_text, ending_stops, ending_first, ending_kinds: the endings, as `fineweb_quality.Endings` has them.
-        words: what `chunk_cache.opened` gives.
 
     Returns:
         int64[n, COUNTS], the columns named above.
@@ -294,7 +290,6 @@ def count(
         row[LINES], row[PUNCTUATED_LINES], row[SHORT_LINES], row[NEWLINES] = lines, punctuated, short, newlines
         row[DUPLICATE_CHARACTERS] = duplicates
         row[CHARACTERS] = count_characters(text, begin, end) - newlines
-        row[WORDS] = count_words(text, offsets[document], offsets[document + 1], words)
     return counts
 
 
@@ -307,10 +302,9 @@ def decide(
     ending_stops: UInt64,
     ending_first: UInt64,
     ending_kinds: Bytes,
-    words: Any,
     bounds: Float64,
     allow_unpunctuated: bool,
-) -> tuple[npt.NDArray[np.int16], Float64, Float64]:
+) -> tuple[npt.NDArray[np.int16], Float64, Float64, Int64]:
     """For each document the first rule that it breaks, and no work for the rules after it.
 
     Args:
@@ -319,9 +313,11 @@ def decide(
         others: as for `count`.
 
     Returns:
-        rule int16[n] (-1 where none is broken), score float64[n] and broken bound float64[n] (NaN where none is).
+        rule int16[n] (-1 where none is broken), score float64[n] and broken bound float64[n] (NaN where none is), and
+        newlines int64[n] of the documents whose words have to be counted for the last rule, -1 for all others.
     """
     documents = len(offsets) - 1
+    undecided = np.full(documents, -1, np.int64)
     rules = np.full(documents, -1, np.int16)
     values, thresholds = np.full(documents, np.nan), np.full(documents, np.nan)
     slots = np.zeros(_FIRST_SLOTS, np.uint64)
@@ -346,6 +342,5 @@ def decide(
                     continue
         enough = _enough_words(newlines, bounds[4, 1])
         if _at_least_chunks(text, begin, end, enough) < enough:
-            score = share(newlines, count_words(text, offsets[document], offsets[document + 1], words))
-            judge(document, 4, score, bounds, rules, values, thresholds)
-    return rules, values, thresholds
+            undecided[document] = newlines
+    return rules, values, thresholds, undecided

@@ -16,13 +16,14 @@ from pydantic import Field, model_validator
 from ..config import Count
 from .characters import TERMINAL_RANGES
 from .document import DocumentBatch
-from .published import Published, bounding, shares
+from .published import Published, bounding, judge_last, shares
 from .rules import Decision, Scores
 
 _Bytes = npt.NDArray[np.uint8]
 _Int64 = npt.NDArray[np.int64]
 _UInt64 = npt.NDArray[np.uint64]
 
+_LAST: Final = 4  # the last rule, which alone asks for words
 TERMINAL: Final = tuple(chr(point) for first, last in TERMINAL_RANGES for point in range(first, last + 1))
 
 
@@ -107,28 +108,29 @@ class FinewebQuality(Published):
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass over lines and one over words."""
         from . import fineweb_kernels as kernels
-        from .chunk_cache import opened
+        from .word_kernels import WORDS
 
-        with opened(batch) as words:
-            counts = kernels.count(*self._arguments(batch), words)
+        counts = kernels.count(*self._arguments(batch))
         lines = counts[:, kernels.LINES]
         return {
             "lines": lines.astype(np.float64),
             "punctuated_lines": shares(counts[:, kernels.PUNCTUATED_LINES], lines),
             "short_lines": shares(counts[:, kernels.SHORT_LINES], lines),
             "duplicate_line_characters": shares(counts[:, kernels.DUPLICATE_CHARACTERS], counts[:, kernels.CHARACTERS]),
-            "newlines_per_word": shares(counts[:, kernels.NEWLINES], counts[:, kernels.WORDS]),
+            "newlines_per_word": shares(counts[:, kernels.NEWLINES], batch.word_sums[:, WORDS]),
         }
 
     def decide(self, batch: DocumentBatch) -> Decision:
         """What the scores give, without the work for rules behind the first that a document breaks."""
         from . import fineweb_kernels as kernels
-        from .chunk_cache import opened
+        from .word_kernels import WORDS
+        from .word_sums import sum_documents
 
-        with opened(batch) as words:
-            rule, value, threshold = kernels.decide(
-                *self._arguments(batch), words, self.bound_table(), self.allow_unpunctuated
-            )
+        bounds = self.bound_table()
+        rule, value, threshold, newlines = kernels.decide(*self._arguments(batch), bounds, self.allow_unpunctuated)
+        asked = np.flatnonzero(newlines >= 0)
+        ratios = shares(newlines[asked], sum_documents(batch, asked)[:, WORDS])
+        judge_last(_LAST, bounds[_LAST], asked, ratios, rule, value, threshold)
         return Decision(rule < 0, rule, value, threshold)
 
     def _exempt(self, rule: str) -> float | None:

@@ -13,13 +13,12 @@ from pydantic import Field, model_validator
 
 from ..config import Count
 from .document import DocumentBatch
-from .published import Published, bounding, shares
+from .published import Published, bounding, judge_last, shares
 from .rules import Decision, Scores
 
 PAPER: Final = "Rae et al. 2021, arXiv 2112.11446, appendix A.1.1, Quality Filtering"
 
-# What both kernels take: text, offsets, whether the stop words are the default ones, and their hashes.
-_KernelArguments = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], tuple[object, ...], bool, npt.NDArray[np.uint64]]
+_LAST: Final = 7  # the last rule, whose words may have to be looked for
 
 
 class GopherQuality(Published):
@@ -75,34 +74,37 @@ class GopherQuality(Published):
         """float64[n] for each rule's name, from one pass over words, one over bytes and one over lines."""
         from . import quality_kernels as kernels
         from . import word_kernels as sums
-        from .chunk_cache import opened
 
-        with opened(batch) as words_known:
-            counts = kernels.count(*self._arguments(batch, words_known))
-        plain, words, lines = counts[:, sums.PLAIN_WORDS], counts[:, sums.WORDS], counts[:, kernels.LINES]
+        of_words, counts = batch.word_sums, kernels.count(batch.text_bytes, batch.text_offsets)
+        words, plain, lines = of_words[:, sums.WORDS], of_words[:, sums.PLAIN_WORDS], counts[:, kernels.LINES]
         return {
             "words": plain.astype(np.float64),
-            "mean_word_length": shares(counts[:, sums.PLAIN_CHARACTERS], plain),
+            "mean_word_length": shares(of_words[:, sums.PLAIN_CHARACTERS], plain),
             "hash_ratio": shares(counts[:, kernels.HASHES], words),
             "ellipsis_ratio": shares(counts[:, kernels.ELLIPSES], words),
             "bullet_lines": shares(counts[:, kernels.BULLET_LINES], lines),
             "ellipsis_lines": shares(counts[:, kernels.ELLIPSIS_LINES], lines),
-            "alphabetic_words": shares(counts[:, sums.ALPHABETIC_WORDS], words),
-            "stop_words": counts[:, sums.STOP_WORDS].astype(np.float64),
+            "alphabetic_words": shares(of_words[:, sums.ALPHABETIC_WORDS], words),
+            "stop_words": self._count_stop_words(batch, np.arange(len(batch)), len(self.stop_words)),
         }
 
     def decide(self, batch: DocumentBatch) -> Decision:
         """What the scores give, without the work for rules behind the first that a document breaks."""
         from . import quality_kernels as kernels
-        from .chunk_cache import opened
 
-        enough = max(self.min_stop_words or 0, 1)
-        with opened(batch) as words_known:
-            rule, value, threshold = kernels.decide(*self._arguments(batch, words_known), self.bound_table(), enough)
+        bounds = self.bound_table()
+        rule, value, threshold = kernels.decide(batch.text_bytes, batch.text_offsets, batch.word_sums, bounds)
+        if self.min_stop_words is not None:
+            asked = np.flatnonzero(rule < 0)
+            stops = self._count_stop_words(batch, asked, max(self.min_stop_words, 1))
+            judge_last(_LAST, bounds[_LAST], asked, stops, rule, value, threshold)
         return Decision(rule < 0, rule, value, threshold)
 
-    def _arguments(self, batch: DocumentBatch, words_known: tuple[object, ...]) -> _KernelArguments:
-        from .word_kernels import DEFAULT_STOP_WORDS, word_hashes
+    def _count_stop_words(self, batch: DocumentBatch, documents: npt.NDArray[np.int64], enough: int) -> Scores:
+        """float64[m]: the distinct stop words in each of the documents; unpublished ones are looked for to `enough`."""
+        from .word_kernels import DEFAULT_STOP_WORDS, STOP_WORDS
+        from .word_sums import count_words_among
 
-        by_mask = set(self.stop_words) == set(DEFAULT_STOP_WORDS)
-        return batch.text_bytes, batch.text_offsets, words_known, by_mask, word_hashes(self.stop_words)
+        if set(self.stop_words) == set(DEFAULT_STOP_WORDS):
+            return np.asarray(np.bitwise_count(batch.word_sums[documents, STOP_WORDS]), np.float64)
+        return count_words_among(batch, documents, self.stop_words, enough).astype(np.float64)

@@ -83,3 +83,29 @@ class Published(Filter):
 def shares(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Scores:
     """part / whole for each of n documents, and 0 for a share of nothing: float64[n]."""
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def judge_last(
+    rule: int,
+    bounds: npt.NDArray[np.float64],
+    documents: npt.NDArray[np.int64],
+    scores: Scores,
+    rules: npt.NDArray[np.int16],
+    values: Scores,
+    thresholds: Scores,
+) -> None:
+    """Writes into a decision which of the documents that have broken no rule yet break the last one.
+
+    Args:
+        rule: the last rule's place.
+        bounds: float64[2], the smallest and largest score that is kept.
+        documents: int64[m], those that have broken no rule.
+        scores: float64[m], theirs under this rule.
+        rules, values, thresholds: int16[n], float64[n], float64[n], as in `Decision`; changed in place.
+    """
+    low, high = bounds
+    broken = (scores < low) | (scores > high)
+    documents, scores = documents[broken], scores[broken]
+    rules[documents] = rule
+    values[documents] = scores
+    thresholds[documents] = np.where(scores < low, low, high)

@@ -15,29 +15,20 @@ from .kernel import inlined, kernel, view_leaf
 from .machine import lowest_bit
 from .verdict import judge, share
 from .white_space import after_space, before_space
-from .word_kernels import (
-    ALPHABETIC_WORDS,
-    PLAIN_CHARACTERS,
-    PLAIN_WORDS,
-    STOP_WORDS,
-    SUMS,
-    WORDS,
-    count_stop_words,
-    sum_words,
-)
+from .word_kernels import ALPHABETIC_WORDS, PLAIN_CHARACTERS, PLAIN_WORDS, WORDS
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
 UInt64 = npt.NDArray[np.uint64]
 Float64 = npt.NDArray[np.float64]
 
-# Columns of the counts of a document; the first are the sums of its words, but for the stop words.
-HASHES: Final = SUMS
-ELLIPSES: Final = SUMS + 1  # "..." (not overlapping) and "…"
-LINES: Final = SUMS + 2
-BULLET_LINES: Final = SUMS + 3
-ELLIPSIS_LINES: Final = SUMS + 4
-COUNTS: Final = SUMS + 5
+# Columns of the counts of a document.
+HASHES: Final = 0
+ELLIPSES: Final = 1  # "..." (not overlapping) and "…"
+LINES: Final = 2
+BULLET_LINES: Final = 3
+ELLIPSIS_LINES: Final = 4
+COUNTS: Final = 5
 
 _0, _1, _2, _3, _63, _64 = (np.uint64(number) for number in (0, 1, 2, 3, 63, 64))
 _ONE: Final = np.uint8(1)
@@ -152,45 +143,32 @@ def _count_lines(text: Bytes, at: Any, end: Any) -> Any:
 
 
 @kernel
-def count(text: Bytes, offsets: Int64, words: Any, by_mask: bool, stop_hashes: UInt64) -> Int64:
-    """All counts of n documents.
+def count(text: Bytes, offsets: Int64) -> Int64:
+    """What is counted in n documents beside their words.
 
     Args:
         text, offsets: the documents, as in `DocumentBatch`.
-        words: what `chunk_cache.opened` gives.
-        by_mask: whether the stop words are `word_kernels.DEFAULT_STOP_WORDS`, which the sums of words hold.
-        stop_hashes: uint64[k], `word_kernels.word_hashes` of the stop words.
 
     Returns:
-        int64[n, COUNTS], the columns named here and in `word_kernels`; that of the stop words holds the number of
-        distinct ones that occur.
+        int64[n, COUNTS], the columns named above.
     """
     counts = np.empty((len(offsets) - 1, COUNTS), np.int64)
-    seen = np.empty(len(stop_hashes), np.bool_)
     for document in range(len(offsets) - 1):
         begin, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
         row = counts[document]
-        sum_words(text, begin, end, words, row)
-        row[STOP_WORDS] = (
-            count_bits(np.uint64(row[STOP_WORDS]))
-            if by_mask
-            else count_stop_words(text, begin, end, words, stop_hashes, seen, len(stop_hashes))
-        )
         row[HASHES], row[ELLIPSES] = _count_symbols(text, begin, end)
         row[LINES], row[BULLET_LINES], row[ELLIPSIS_LINES] = _count_lines(text, begin, end)
     return counts
 
 
 @kernel
-def decide(
-    text: Bytes, offsets: Int64, words: Any, by_mask: bool, stop_hashes: UInt64, bounds: Float64, enough: int
-) -> tuple[npt.NDArray[np.int16], Float64, Float64]:
-    """For each document the first rule that it breaks, and no work for the rules after it.
+def decide(text: Bytes, offsets: Int64, sums: Int64, bounds: Float64) -> tuple[npt.NDArray[np.int16], Float64, Float64]:
+    """For each document the first rule that it breaks but the last, and no work for the rules after it.
 
     Args:
+        text, offsets: the documents, as in `DocumentBatch`.
+        sums: int64[n, SUMS], the sums of their words, as in `word_kernels`.
         bounds: float64[rules, 2], lowest and highest score that is kept, infinite where there is no bound.
-        enough: the number of distinct stop words at which counting them can end.
-        others: as for `count`.
 
     Returns:
         rule int16[n] (-1 where none is broken), score float64[n] and broken bound float64[n] (NaN where none is).
@@ -198,32 +176,24 @@ def decide(
     documents = len(offsets) - 1
     rules = np.full(documents, -1, np.int16)
     values, thresholds = np.full(documents, np.nan), np.full(documents, np.nan)
-    sums, seen = np.empty(SUMS, np.int64), np.empty(len(stop_hashes), np.bool_)
     # The numbers of the rules are their places in GopherQuality.rule_options.
     for document in range(documents):
         begin, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
-        sum_words(text, begin, end, words, sums)
-        if judge(document, 0, float(sums[PLAIN_WORDS]), bounds, rules, values, thresholds):
+        words, plain = sums[document, WORDS], sums[document, PLAIN_WORDS]
+        if judge(document, 0, float(plain), bounds, rules, values, thresholds):
             continue
-        length = share(sums[PLAIN_CHARACTERS], sums[PLAIN_WORDS])
+        length = share(sums[document, PLAIN_CHARACTERS], plain)
         if judge(document, 1, length, bounds, rules, values, thresholds):
             continue
         hashes, ellipses = _count_symbols(text, begin, end)
-        if judge(document, 2, share(hashes, sums[WORDS]), bounds, rules, values, thresholds):
+        if judge(document, 2, share(hashes, words), bounds, rules, values, thresholds):
             continue
-        if judge(document, 3, share(ellipses, sums[WORDS]), bounds, rules, values, thresholds):
+        if judge(document, 3, share(ellipses, words), bounds, rules, values, thresholds):
             continue
         lines, bullets, ends = _count_lines(text, begin, end)
         if judge(document, 4, share(bullets, lines), bounds, rules, values, thresholds):
             continue
         if judge(document, 5, share(ends, lines), bounds, rules, values, thresholds):
             continue
-        alphabetic = share(sums[ALPHABETIC_WORDS], sums[WORDS])
-        if judge(document, 6, alphabetic, bounds, rules, values, thresholds):
-            continue
-        if by_mask:
-            stops = np.int64(count_bits(np.uint64(sums[STOP_WORDS])))
-        else:
-            stops = np.int64(count_stop_words(text, begin, end, words, stop_hashes, seen, enough))
-        judge(document, 7, float(stops), bounds, rules, values, thresholds)
+        judge(document, 6, share(sums[document, ALPHABETIC_WORDS], words), bounds, rules, values, thresholds)
     return rules, values, thresholds

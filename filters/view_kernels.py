@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .characters import SENTENCE_END, UNICODE_PUNCTUATION
 from .chunk_kernels import ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, decode, look_up
-from .kernel import kernel, leaf
+from .kernel import kernel, view_leaf
 from .word_kernels import is_joined, token_characters
 
 Bytes = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ _BYTE: Final = np.uint64(0xFF)
 _HALF: Final = np.uint64(0xFFFFFFFF)
 
 
-@leaf
+@view_leaf
 def _token_stop(text: Bytes, at: Any, chunk: Any, entry: Any, token: Any, words: Any) -> Any:
     """One past the last byte of a token of a chunk of the last block, which begins at byte `at`."""
     if entry == _0:
@@ -67,7 +67,7 @@ def count_words_of(text: Bytes, offsets: Int64, words: Any) -> int:
     return np.int64(total)
 
 
-@leaf
+@view_leaf
 def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> int:
     """What the token is to the sentencizer: `SENTENCE_END`, `UNICODE_PUNCTUATION` or 0."""
     every, characters = np.uint8(255), 0
