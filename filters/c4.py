@@ -43,7 +43,9 @@ class C4(Transform):
         default="lines", description="what is removed or kept: the paper's lines, or each sentence of the document"
     )
     remove_citations: bool = Field(default=True, description="take [1], [], [edit] and [citation needed] out of lines")
-    terminal_marks: bool = Field(default=True, description="""remove lines that do not end in one of .?!"' or do in ...""")
+    terminal_marks: bool = Field(
+        default=True, description="""remove lines that do not end in one of .?!"' or do in ..."""
+    )
     min_line_words: Count | None = Field(default=3, ge=0, description="words of a line, before citations are removed")
     max_word_length: Count | None = Field(default=1000, ge=0, description="characters of the longest word of a line")
     drop_lorem_ipsum: bool = Field(default=True, description="drop documents that have a line with lorem ipsum")
