@@ -107,7 +107,7 @@ def scan(text: Bytes, first: UInt, last: UInt, line_ends: npt.NDArray[np.uint32]
 def _says(text: Bytes, at: UInt, stop: UInt, phrase: int) -> bool:
     """Whether the lower case of `text[at:stop]` begins with the phrase.
 
-    Two characters become ASCII in lower case: K (Kelvin, U+212A) is a k; İ (U+0130) is an i and a combining dot, which
+    Two characters become ASCII in lower case: the Kelvin sign (U+212A) is a k; U+0130 is an i and a combining dot, which
     stands in no phrase.
     """
     letter, last = _ENDS[phrase - 1] if phrase else _0, _ENDS[phrase]
