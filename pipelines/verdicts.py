@@ -1,0 +1,164 @@
+"""What a step says of one document, rule by rule: value, bounds, and which rule decided.
+
+A run leaves a document at the first rule that it breaks and records that one; a person who asks why wants all of them.
+Costs what the rules cost on one document, or nothing where its scores stand in columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+
+from ..filters.document import DocumentBatch
+from ..filters.rules import Decision, Filter
+from . import scoring
+from .judging import attempt, decided, described, reasons
+from .recipe import Step
+
+KEPT, DROPPED, RAISED, NOT_REACHED = "kept", "dropped", "raised", "not reached"
+
+
+@dataclass(frozen=True)
+class RuleVerdict:
+    """One rule of one document.
+
+    Args:
+        rule: its name.
+        value: the document's; None where the rule has none, or it is not known.
+        low, high: the bounds, None for none.
+        verdict: `kept`, `dropped` (this rule did it), `breaks` (the value is outside, and an earlier rule had dropped
+            the document), `outside` (the value is outside, and the step makes an exception), or empty where unknown.
+        source: where the bounds come from.
+    """
+
+    rule: str
+    value: float | None
+    low: float | None
+    high: float | None
+    verdict: str
+    source: str
+
+
+@dataclass(frozen=True)
+class StepVerdict:
+    """One step of one document.
+
+    Args:
+        step: its name; the second step of a name ends in `.2`.
+        outcome: `kept`, `dropped`, `raised`, or `not reached`: an earlier step dropped the document, and the verdicts
+            say what this one would have said.
+        rules: in their order.
+        partner: the document that was kept in its place.
+        error: what the step raised.
+    """
+
+    step: str
+    outcome: str
+    rules: tuple[RuleVerdict, ...] = ()
+    partner: str | None = None
+    error: str = ""
+
+
+@dataclass
+class Trail:
+    """What is known of one document on its way.
+
+    Args:
+        source: that it comes from.
+        part: the number of the part that it stands in.
+        steps: the verdicts so far.
+        ended: how it left the chain; empty while it goes on.
+        notes: what one has to know to read the verdicts.
+    """
+
+    source: str
+    part: int
+    steps: list[StepVerdict] = field(default_factory=list)
+    ended: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, verdict: StepVerdict) -> None:
+        """Takes a step's verdict; behind one that dropped the document it only says what it would have been."""
+        if self.ended:
+            verdict = StepVerdict(verdict.step, NOT_REACHED, verdict.rules, verdict.partner, verdict.error)
+        elif verdict.outcome in (DROPPED, RAISED):
+            rule = next((f".{one.rule}" for one in verdict.rules if one.verdict == DROPPED), "")
+            done = "dropped by" if verdict.outcome == DROPPED else "set aside: it made a step raise:"
+            self.ended = f"{done} {verdict.step}{rule}"
+        self.steps.append(verdict)
+
+
+def by_columns(row: pa.RecordBatch, steps: Sequence[Step], trail: Trail) -> None:
+    """Adds the verdicts of steps whose scores stand in the columns of the one row."""
+    failed = row.column(scoring.FAILED)[0].as_py()
+    for place, step, options in scoring.filters(steps):
+        if trail.source not in step.sources:
+            continue
+        if failed is not None and place >= failed:
+            if place == failed:
+                trail.add(StepVerdict(step.label, RAISED, error=str(row.column(scoring.ERROR)[0].as_py())))
+            continue
+        decision, names = scoring.decide(row, step, options)
+        values = {rule.name: scoring.value_of(row, step, rule.name) for rule in options.rules if options.scored}
+        trail.add(_verdict(step, options, decision, names, values))
+
+
+def by_text(document: pa.RecordBatch, steps: Sequence[Step], trail: Trail) -> pa.RecordBatch:
+    """Adds the verdicts of steps on the text of the one document.
+
+    Returns:
+        The document behind the last step that could be asked.
+    """
+    batch = DocumentBatch(document)
+    for _, step, options in scoring.filters(steps):
+        if trail.source not in step.sources:
+            continue
+        if trail.ended and not options.scored:
+            trail.add(StepVerdict(step.label, NOT_REACHED))
+            break  # it may have been left with any text
+        ((after, outcome),) = attempt(options, batch, scoring.measured if options.scored else decided)
+        if isinstance(outcome, Exception):
+            trail.add(StepVerdict(step.label, RAISED, error=described(outcome)))
+            break
+        if isinstance(outcome, Decision):
+            trail.add(_verdict(step, options, outcome, reasons(options, outcome), {}))
+        else:
+            decision = options.decide_scores(outcome, 1)
+            values = {name: float(score[0]) for name, score in outcome.items()}
+            trail.add(_verdict(step, options, decision, reasons(options, decision), values))
+        batch = after
+    return batch.record_batch
+
+
+def recorded(step: str, row: dict[str, object]) -> StepVerdict:
+    """The verdict that the record of a dropped document holds."""
+    value, threshold = (row[name] for name in ("value", "threshold"))
+    low = high = None
+    if isinstance(value, float) and isinstance(threshold, float):
+        low, high = (threshold, None) if value < threshold else (None, threshold)
+    known = value if isinstance(value, float) else None
+    rule = RuleVerdict(str(row["rule"]), known, low, high, DROPPED, "")
+    partner = row["partner"]
+    return StepVerdict(step, DROPPED, (rule,), None if partner is None else str(partner))
+
+
+def _verdict(
+    step: Step, options: Filter, decision: Decision, names: Sequence[str], values: dict[str, float]
+) -> StepVerdict:
+    kept = bool(decision.keep[0])
+    outcome = KEPT if kept else DROPPED
+    if not options.scored:
+        own = [float(one[0]) if np.isfinite(one[0]) else None for one in (decision.value, decision.threshold)]
+        row = {"rule": names[0], "value": own[0], "threshold": own[1], "partner": None} if names else None
+        return recorded(step.label, row) if row else StepVerdict(step.label, KEPT)
+    rules = []
+    for rule in options.rules:
+        value = values[rule.name]
+        low, high = (None if bound is None else float(bound) for bound in (rule.low, rule.high))
+        outside = (low is not None and value < low) or (high is not None and value > high)
+        verdict = KEPT if not outside else "outside" if kept else "breaks"
+        if names and rule.name == names[0]:
+            verdict = DROPPED
+        rules.append(RuleVerdict(rule.name, value, low, high, verdict, rule.source))
+    return StepVerdict(step.label, outcome, tuple(rules))
