@@ -8,6 +8,7 @@ task's input where a document was dropped without scores.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import pyarrow.compute as pc
 from .. import storage
 from ..errors import ConfigError, MidtrainError
 from ..filters.rules import Filter, Transform
-from ..manifest import NAME, Manifest, OutputFile
+from ..manifest import Manifest, OutputFile
 from ..storage import Location
 from ..tables import Table, columns
 from . import recipe as recipes
@@ -30,7 +31,7 @@ from .parts import kept_parts
 from .readers.records import POISONED, READ
 from .reading import read
 from .recipe import Recipe, Step
-from .verdicts import DROPPED, KEPT, RuleVerdict, StepVerdict, Trail, by_columns, by_text, recorded
+from .verdicts import KEPT, NOT_REACHED, RAISED, RuleVerdict, StepVerdict, Trail, by_columns, by_text, recorded
 
 RECIPE = "recipe.yaml"
 
@@ -97,7 +98,7 @@ class _Explainer:
     def trails(self, segments: Sequence[Segment]) -> list[Trail]:
         """Every document, in the order of the input; those that could not be read at the end."""
         found = self._first(segments[0])
-        for before, segment in zip(segments[:-1], segments[1:], strict=True):
+        for before, segment in pairwise(segments):
             self._behind_barrier(before.last, segment, [trail for trail in found if not trail.ended])
         for trail in found:
             trail.ended = trail.ended or KEPT
@@ -191,9 +192,9 @@ class _Explainer:
                 for trail in own:
                     trail.notes.append(f"{len(own)} documents of this id stood in one part: the barrier's are its last")
             for trail, row in zip(own[staying:], gone, strict=False):
-                trail.add(recorded(segment.barrier.label, row))
+                trail.add(recorded(segment.barrier.name, segment.barrier.place, row))
             for trail in own[:staying]:
-                trail.add(StepVerdict(segment.barrier.label, KEPT))
+                trail.add(StepVerdict(segment.barrier.name, segment.barrier.place, KEPT))
             scored = segment.first is not segment.last
             texts = [row for row, _ in self._rows(before, number(part))] if gone or not scored else []
             for trail, row in zip(own, texts, strict=False):
@@ -281,18 +282,10 @@ def _whole(reader: ReadDocuments, source: str) -> Iterator[Split]:
 
 def _same(trails: Sequence[Trail], there: Ends, task: int) -> bool:
     """Whether documents that were judged again ended as the run recorded."""
-    entries = [entry for entry in there.aside.get(task, []) if entry["step"] not in (READ, POISONED)]
-    ended = [f"dropped by {row['step']}.{row['rule']}" for row in there.dropped.get(task, [])]
-    ended += [f"set aside: it made a step raise: {entry['step']}" for entry in entries]
-    ended += [""] * there.kept.get(task, 0)
-    return Counter(ended) == Counter(_without_place(trail.ended) for trail in trails)
-
-
-def _without_place(ended: str) -> str:
-    """How a document ended, with the step's name alone, as records have it."""
-    head, space, what = ended.rpartition(" ")
-    parts = what.split(".")
-    return f"{head}{space}{'.'.join(part for part in parts if not part.isdecimal())}"
+    ended = [(str(row["step"]), str(row["rule"])) for row in there.dropped.get(task, [])]
+    ended += [(str(entry["step"]), "") for entry in there.aside.get(task, []) if entry["step"] not in (READ, POISONED)]
+    ended += [("", "")] * there.kept.get(task, 0)
+    return Counter(ended) == Counter(trail.cause for trail in trails)
 
 
 def _from_records(segment: Segment, there: Ends, task: int, reason: str) -> list[Trail]:
@@ -300,11 +293,11 @@ def _from_records(segment: Segment, there: Ends, task: int, reason: str) -> list
     found = []
     for row in there.dropped.get(task, []):
         found.append(Trail(row["source"], task, notes=[reason]))
-        found[-1].add(recorded(row["step"], row))
+        found[-1].add(recorded(row["step"], 1, row))
     for entry in there.aside.get(task, []):
         if entry["step"] not in (READ, POISONED):
             found.append(Trail(entry["source"], task, notes=[reason]))
-            found[-1].add(StepVerdict(entry["step"], "raised", error=entry["error"]))
+            found[-1].add(StepVerdict(entry["step"], 1, RAISED, error=entry["error"]))
     source = _source(segment.first, there, task)
     return found + [Trail(source, task, notes=[reason]) for _ in range(there.kept.get(task, 0))]
 
@@ -326,11 +319,11 @@ def table(trails: Sequence[Trail], identity: str) -> Table:
 def _row(step: StepVerdict, rule: RuleVerdict) -> list[str]:
     partner = f" for {step.partner}" if step.partner else ""
     verdict = rule.verdict + partner
-    if step.outcome == "not reached":
+    if step.outcome == NOT_REACHED:
         verdict = f"not reached ({'would be kept' if rule.verdict == KEPT else 'would be dropped'}{partner})"
     numbers = ["" if one is None else f"{one:.6g}" for one in (rule.value, rule.low, rule.high)]
-    return [f"{step.step}.{rule.rule}", *numbers, verdict]
+    return [f"{step.label}.{rule.rule}", *numbers, verdict]
 
 
 def _bare(step: StepVerdict) -> list[str]:
-    return [step.step, "", "", "", f"{step.outcome}: {step.error}" if step.error else step.outcome]
+    return [step.label, "", "", "", f"{step.outcome}: {step.error}" if step.error else step.outcome]

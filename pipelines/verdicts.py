@@ -4,8 +4,8 @@ A run leaves a document at the first rule that it breaks and records that one; a
 Costs what the rules cost on one document, or nothing where its scores stand in columns.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ import pyarrow as pa
 from ..filters.document import DocumentBatch
 from ..filters.rules import Decision, Filter
 from . import scoring
-from .judging import attempt, decided, described, reasons
+from .judging import attempt, described, reasons
 from .recipe import Step
 
 KEPT, DROPPED, RAISED, NOT_REACHED = "kept", "dropped", "raised", "not reached"
@@ -45,7 +45,8 @@ class StepVerdict:
     """One step of one document.
 
     Args:
-        step: its name; the second step of a name ends in `.2`.
+        step: its name.
+        place: which of the steps of that name it is, from 1.
         outcome: `kept`, `dropped`, `raised`, or `not reached`: an earlier step dropped the document, and the verdicts
             say what this one would have said.
         rules: in their order.
@@ -54,10 +55,16 @@ class StepVerdict:
     """
 
     step: str
+    place: int
     outcome: str
     rules: tuple[RuleVerdict, ...] = ()
     partner: str | None = None
     error: str = ""
+
+    @property
+    def label(self) -> str:
+        """The step's name, with its place where it is not the first of that name."""
+        return self.step if self.place == 1 else f"{self.step}.{self.place}"
 
 
 @dataclass
@@ -68,7 +75,8 @@ class Trail:
         source: that it comes from.
         part: the number of the part that it stands in.
         steps: the verdicts so far.
-        ended: how it left the chain; empty while it goes on.
+        ended: how it left the chain, for people; empty while it goes on.
+        cause: the step that it left in, and the rule.
         notes: what one has to know to read the verdicts.
     """
 
@@ -76,16 +84,18 @@ class Trail:
     part: int
     steps: list[StepVerdict] = field(default_factory=list)
     ended: str = ""
+    cause: tuple[str, str] = ("", "")
     notes: list[str] = field(default_factory=list)
 
     def add(self, verdict: StepVerdict) -> None:
         """Takes a step's verdict; behind one that dropped the document it only says what it would have been."""
         if self.ended:
-            verdict = StepVerdict(verdict.step, NOT_REACHED, verdict.rules, verdict.partner, verdict.error)
-        elif verdict.outcome in (DROPPED, RAISED):
-            rule = next((f".{one.rule}" for one in verdict.rules if one.verdict == DROPPED), "")
-            done = "dropped by" if verdict.outcome == DROPPED else "set aside: it made a step raise:"
-            self.ended = f"{done} {verdict.step}{rule}"
+            verdict = replace(verdict, outcome=NOT_REACHED)
+        elif verdict.outcome == DROPPED:
+            rule = next(one.rule for one in verdict.rules if one.verdict == DROPPED)
+            self.cause, self.ended = (verdict.step, rule), f"dropped by {verdict.label}.{rule}"
+        elif verdict.outcome == RAISED:
+            self.cause, self.ended = (verdict.step, ""), f"set aside: {verdict.label} raised an error"
         self.steps.append(verdict)
 
 
@@ -97,7 +107,7 @@ def by_columns(row: pa.RecordBatch, steps: Sequence[Step], trail: Trail) -> None
             continue
         if failed is not None and place >= failed:
             if place == failed:
-                trail.add(StepVerdict(step.label, RAISED, error=str(row.column(scoring.ERROR)[0].as_py())))
+                trail.add(StepVerdict(step.name, step.place, RAISED, error=str(row.column(scoring.ERROR)[0].as_py())))
             continue
         decision, names = scoring.decide(row, step, options)
         values = {rule.name: scoring.value_of(row, step, rule.name) for rule in options.rules if options.scored}
@@ -115,23 +125,17 @@ def by_text(document: pa.RecordBatch, steps: Sequence[Step], trail: Trail) -> pa
         if trail.source not in step.sources:
             continue
         if trail.ended and not options.scored:
-            trail.add(StepVerdict(step.label, NOT_REACHED))
+            trail.add(StepVerdict(step.name, step.place, NOT_REACHED))
             break  # it may have been left with any text
-        ((after, outcome),) = attempt(options, batch, scoring.measured if options.scored else decided)
-        if isinstance(outcome, Exception):
-            trail.add(StepVerdict(step.label, RAISED, error=described(outcome)))
+        after, verdict = _asked(step, options, batch)
+        trail.add(verdict)
+        if after is None:
             break
-        if isinstance(outcome, Decision):
-            trail.add(_verdict(step, options, outcome, reasons(options, outcome), {}))
-        else:
-            decision = options.decide_scores(outcome, 1)
-            values = {name: float(score[0]) for name, score in outcome.items()}
-            trail.add(_verdict(step, options, decision, reasons(options, decision), values))
         batch = after
     return batch.record_batch
 
 
-def recorded(step: str, row: dict[str, object]) -> StepVerdict:
+def recorded(step: str, place: int, row: Mapping[str, object]) -> StepVerdict:
     """The verdict that the record of a dropped document holds."""
     value, threshold = (row[name] for name in ("value", "threshold"))
     low = high = None
@@ -140,25 +144,43 @@ def recorded(step: str, row: dict[str, object]) -> StepVerdict:
     known = value if isinstance(value, float) else None
     rule = RuleVerdict(str(row["rule"]), known, low, high, DROPPED, "")
     partner = row["partner"]
-    return StepVerdict(step, DROPPED, (rule,), None if partner is None else str(partner))
+    return StepVerdict(step, place, DROPPED, (rule,), None if partner is None else str(partner))
+
+
+def _asked(step: Step, options: Filter, document: DocumentBatch) -> tuple[DocumentBatch | None, StepVerdict]:
+    """The one document as a step leaves it, None where it raises, and what it says."""
+    if options.scored:
+        ((after, scores),) = attempt(options, document, scoring.measured)
+        if isinstance(scores, Exception):
+            return None, StepVerdict(step.name, step.place, RAISED, error=described(scores))
+        values = {name: float(score[0]) for name, score in scores.items()}
+        decision = options.decide_scores(scores, 1)
+        return after, _verdict(step, options, decision, reasons(options, decision), values)
+    ((after, verdict),) = attempt(options, document)
+    if isinstance(verdict, Exception):
+        return None, StepVerdict(step.name, step.place, RAISED, error=described(verdict))
+    return after, _verdict(step, options, verdict, reasons(options, verdict), {})
 
 
 def _verdict(
-    step: Step, options: Filter, decision: Decision, names: Sequence[str], values: dict[str, float]
+    step: Step, options: Filter, decision: Decision, names: Sequence[str], values: Mapping[str, float]
 ) -> StepVerdict:
-    kept = bool(decision.keep[0])
-    outcome = KEPT if kept else DROPPED
+    """What a decision on one document says; `names` has the rule that drops it, if one does."""
     if not options.scored:
-        own = [float(one[0]) if np.isfinite(one[0]) else None for one in (decision.value, decision.threshold)]
-        row = {"rule": names[0], "value": own[0], "threshold": own[1], "partner": None} if names else None
-        return recorded(step.label, row) if row else StepVerdict(step.label, KEPT)
+        if not names:
+            return StepVerdict(step.name, step.place, KEPT)
+        numbers = (float(one[0]) for one in (decision.value, decision.threshold))
+        value, threshold = (one if np.isfinite(one) else None for one in numbers)
+        return recorded(
+            step.name, step.place, {"rule": names[0], "value": value, "threshold": threshold, "partner": None}
+        )
     rules = []
     for rule in options.rules:
         value = values[rule.name]
         low, high = (None if bound is None else float(bound) for bound in (rule.low, rule.high))
         outside = (low is not None and value < low) or (high is not None and value > high)
-        verdict = KEPT if not outside else "outside" if kept else "breaks"
+        verdict = KEPT if not outside else "breaks" if names else "outside"
         if names and rule.name == names[0]:
             verdict = DROPPED
         rules.append(RuleVerdict(rule.name, value, low, high, verdict, rule.source))
-    return StepVerdict(step.label, outcome, tuple(rules))
+    return StepVerdict(step.name, step.place, DROPPED if names else KEPT, tuple(rules))
