@@ -4,6 +4,8 @@ Ids are not indexed, since most outputs are never asked for one. Costs a read of
 second, and of what was set aside.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
