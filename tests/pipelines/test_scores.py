@@ -273,7 +273,7 @@ def test_the_option_that_needs_other_scores_is_named(corpus, midtrain):
     corpus.curate(steps=steps(), scores=True)
     before = corpus.hashes("out")
     recipe = corpus.yaml("recipe.yaml", corpus.recipe(steps=steps()))
-    said = midtrain("decide", recipe, "--set", "steps.1.gopher_quality.stop_words=[the]", "--overwrite")
+    said = midtrain("decide", recipe, "--set", "steps.1.gopher_quality.stop_words=[the, of]", "--overwrite")
     assert said.code == 2
     assert "scores with other gopher_quality.stop_words" in said.err
     assert "min_words" in said.err
@@ -350,9 +350,9 @@ def test_status_and_plan_know_the_stages(corpus, midtrain):
     assert [one["stage"] for one in done] == [one["stage"] for one in foreseen]
     assert all(one["complete"] for one in done)
     assert [one["kept"] for one in foreseen[:2]] == [one["kept"] for one in done[:2]]
-    changed = orjson.loads(
-        midtrain("plan", recipe, "--scores", "--json", "--set", "steps.1.gopher_quality.min_words=50").out
-    )["stages"]
+    said = midtrain("plan", recipe, "--scores", "--json", "--set", "steps.1.gopher_quality.min_words=50")
+    assert said.code == 0, said.err
+    changed = orjson.loads(said.out)["stages"]
     assert [one["estimated"] for one in changed] == [False, *[True] * 5]
     assert 0 < changed[1]["kept"] < foreseen[1]["kept"]
     dry = midtrain("curate", recipe, "--scores", "--dry-run").out
