@@ -106,7 +106,7 @@ def read(output: str | Location) -> Report:
 
 def _notes(curation: Curation, rules: tuple[RuleValues, ...]) -> tuple[str, ...]:
     notes = [] if curation.recorded else [NOT_RECORDED]
-    if any(rule.scope == "dropped" for rule in rules):
+    if any(rule.scope == "dropped" for rule in rules) and not any(stage.scored for stage in curation.stages):
         notes.append(f"histograms are of {ONLY_DROPPED}")
     return tuple(notes)
 

@@ -23,6 +23,7 @@ TEMPLATE = "report.html.jinja"
 MOST_GROUPS = 60  # languages, or sources, that have rows of their own
 MOST_COLUMNS = 16  # of them that have columns of their own where rules are rows
 LONGEST_ID = 200  # characters
+ALL = "of all documents, those that a rule before it drops among them"
 
 
 def write(report: Report, file: str, overwrite: bool = False) -> None:
@@ -152,7 +153,7 @@ def _caption(rule: RuleValues) -> str:
     if rule.scope == "none":
         return "This rule has no values: there is no chart."
     about = f"{rule.count:,} values from {number(rule.minimum)} to {number(rule.maximum)}, median {number(rule.median)}"
-    return f"{about}: " + ("of all documents" if rule.scope == "all" else ONLY_DROPPED) + "."
+    return f"{about}: " + (ALL if rule.scope == "all" else ONLY_DROPPED) + "."
 
 
 def _example(one: Example) -> dict[str, str]:

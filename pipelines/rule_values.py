@@ -5,8 +5,9 @@ id, which another bound or another cut of the input leaves as it is. Costs 10 ns
 of which most is the hash; memory for one row group and a few KiB a rule.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from ..filters.document import SCORE_PREFIX
-from ..manifest import OutputFile
-from .curation import Curation, Reason, RuleRecord, StageRecord, columns_of, read_files
+from .curation import Curation, Reason, RuleRecord, StageRecord, read_files
 from .funnel import FunnelStep
 from .parts import kept_parts
 from .value_sketch import Bound, ValueSketch
@@ -197,11 +197,19 @@ class RuleCounter:
         Raises:
             RunError: a file is gone or damaged.
         """
-        for stage, files, columns in scored(self.curation):
-            for _, rows in read_files(stage.folder, files, list(columns)):
-                for name, (reason, rule) in columns.items():
-                    values = _floats(rows.column(name))
-                    self._all.setdefault(reason, _Values()).add_all(values, rule)
+        for stage, judge in pairwise(self.curation.stages):
+            if not stage.scored:
+                continue
+            columns = {
+                f"{SCORE_PREFIX}{step.label}.{rule.name}": (Reason(judge.name, step.name, rule.name), rule)
+                for step in self.curation.steps
+                if step.stage == judge.name
+                for rule in step.rules
+            }
+            for _, rows in read_files(stage.folder, kept_parts(stage.manifest), list(columns)):
+                for name in rows.column_names:
+                    reason, rule = columns[name]
+                    self._all.setdefault(reason, _Values()).add_all(_floats(rows.column(name)), rule)
 
     def finish(self, steps: Iterable[FunnelStep]) -> tuple[RuleValues, ...]:
         """Every rule, in the funnel's order; those without bounds and without values among them."""
@@ -247,25 +255,6 @@ class RuleCounter:
             tuple(example for *_, example in dropped.nearest),
             tuple(example for _, example in dropped.random),
         )
-
-
-def scored(
-    curation: Curation,
-) -> Iterator[tuple[StageRecord, list[OutputFile], dict[str, tuple[Reason, RuleRecord]]]]:
-    """The files that hold scores of all documents that came to a stage: kept and dropped ones alike."""
-    for stage in curation.stages:
-        wanted = {
-            f"{SCORE_PREFIX}{step.name}.{rule.name}": (Reason(stage.name, step.name, rule.name), rule)
-            for step in curation.steps
-            if step.stage == stage.name
-            for rule in step.rules
-        }
-        kinds = [files for files in (kept_parts(stage.manifest), stage.files("dropped")) if files]
-        for files in kinds:
-            there = set(columns_of(stage.folder / files[0].path))
-            wanted = {name: one for name, one in wanted.items() if name in there}
-        if wanted:
-            yield stage, [file for files in kinds for file in files], wanted
 
 
 def _bounds(rule: RuleRecord) -> list[tuple[Side, float]]:
