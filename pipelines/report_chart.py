@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .report_text import keeps, number
+from .report_text import keeps, number, share
 from .rule_values import Histogram, RuleValues, Threshold
 
 WIDTH, HEIGHT = 720.0, 190.0  # of the bars, in units of the drawing
@@ -123,8 +123,8 @@ def chart(rule: RuleValues) -> Chart | None:
 
 def _label(bound: Threshold) -> str:
     side = "below" if bound.side == "low" else "above"
-    part = "" if bound.share is None else f" ({100 * bound.share:.2f} %)"
-    return f"keeps {keeps(bound)}: {bound.broken:,} {side}{part}"
+    part = share(bound.broken, bound.of)
+    return f"keeps {keeps(bound)}: {bound.broken:,} {side}" + (f" ({part})" if part else "")
 
 
 def _few_stand_out(counts: tuple[int, ...]) -> bool:

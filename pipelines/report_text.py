@@ -79,8 +79,7 @@ def by_rule(rules: Sequence[RuleValues]) -> list[list[str]]:
         for bound in rule.thresholds:
             near = next((one for one in rule.nearest if one.threshold == bound.bound), None)
             found = ["", ""] if near is None else [number(near.value), clipped(near.id)]
-            part = "" if bound.share is None else f"{100 * bound.share:.2f} %"
-            rows.append([name, keeps(bound), f"{bound.broken:,}", part, *found])
+            rows.append([name, keeps(bound), f"{bound.broken:,}", share(bound.broken, bound.of), *found])
     return rows
 
 
@@ -105,8 +104,10 @@ def amount(size: int | None) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A part in percent; nothing of nothing."""
-    return f"{100 * part / whole:.2f} %" if whole else ""
+    """A part in percent; nothing of nothing, and no part that is there as none."""
+    if not whole:
+        return ""
+    return "< 0.01 %" if 0 < part < whole / 20_000 else f"{100 * part / whole:.2f} %"
 
 
 def percent(part: Amount, whole: Amount) -> str:

@@ -47,14 +47,14 @@ class Threshold:
         bound: the last value that is kept.
         source: where it comes from; "" where the run did not record it.
         broken: documents on the wrong side, of those whose value is known.
-        share: of the documents that have a value (scope `all`), or that the step saw; None of none.
+        of: the documents that have a value (scope `all`), or that the step saw.
     """
 
     side: Side
     bound: float
     source: str
     broken: int
-    share: float | None
+    of: int
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ class _Values:
 
     def histogram(self, thresholds: Sequence[Threshold]) -> Histogram | None:
         """Of the values, with bins that end at bounds."""
-        bins = self.sketch.bins([Bound(one.bound, one.side == "low") for one in thresholds])
+        kept = self.sketch.count > self.outside.count
+        bins = self.sketch.bins([Bound(one.bound, one.side == "low", kept) for one in thresholds])
         if bins is None:
             return None
         return Histogram(bins.log, bins.edges, self.sketch.counts(bins), self.outside.counts(bins))
@@ -238,7 +239,7 @@ class RuleCounter:
                 bound,
                 sources.get((side, bound), ""),
                 known.broken.get((side, bound), 0),
-                known.broken.get((side, bound), 0) / of if of else None,
+                of,
             )
             for side, bound in bounds
         )

@@ -50,7 +50,9 @@ def test_a_cell_is_no_wider_than_a_thousandth_of_its_value(value, negative):
     assert high - low <= abs(value) * 2.0**-BITS * (1 + 2.0**-BITS)
 
 
-@given(VALUES, st.integers(1, 5), st.lists(st.builds(Bound, st.floats(0, 100), st.booleans()), max_size=3))
+@given(
+    VALUES, st.integers(1, 5), st.lists(st.builds(Bound, st.floats(0, 100), st.booleans(), st.booleans()), max_size=3)
+)
 def test_bins_hold_exactly_what_lies_between_their_edges(values, batches, bounds):
     values = ordinary(values)
     sketch = sketch_of(values, batches)
@@ -70,10 +72,22 @@ def test_a_bin_of_what_is_dropped_alone_never_lies_on_the_kept_side(values, boun
     if not dropped:
         return
     sketch = sketch_of(dropped)
-    bins = sketch.bins([Bound(bound, below)])
+    bins = sketch.bins([Bound(bound, below, kept=False)])
     for (low, high), count in zip(pairwise(bins.edges), sketch.counts(bins), strict=True):
         if count:
             assert high <= bound * 1.002 if below else low >= bound * 0.998
+
+
+@given(VALUES, st.floats(0.01, 100), st.booleans())
+def test_a_bin_of_what_is_kept_alone_never_lies_on_the_wrong_side(values, bound, below):
+    kept = [value for value in ordinary(values) if (value >= bound if below else value <= bound)]
+    if not kept:
+        return
+    sketch = sketch_of(kept)
+    bins = sketch.bins([Bound(bound, below)])
+    for (low, high), count in zip(pairwise(bins.edges), sketch.counts(bins), strict=True):
+        if count:
+            assert low >= bound * 0.998 if below else high <= bound * 1.002
 
 
 @given(VALUES, st.integers(2, 6))
