@@ -16,7 +16,7 @@ from . import report_text
 from .funnel import Group
 from .report import ONLY_DROPPED, Report
 from .report_chart import chart
-from .report_text import amount, clipped, keeps, label, number, percent, share
+from .report_text import amount, clipped, keeps, known_languages, label, number, percent, share
 from .rule_values import Example, RuleValues
 
 TEMPLATE = "report.html.jinja"
@@ -110,7 +110,7 @@ def _row(
 def _groups(report: Report) -> list[dict[str, Any]]:
     """The funnel by source and by language: a table of steps, and one of rules."""
     found = []
-    for what, groups in (("source", report.funnel.sources), ("language", report.funnel.languages or ())):
+    for what, groups in (("source", report.funnel.sources), ("language", known_languages(report.funnel))):
         if groups:
             found.append(
                 {

@@ -24,13 +24,19 @@ def table(report: Report) -> Table:
     parts = [head, columns(by_step(funnel))]
     if len(funnel.sources) > 1:
         parts.append(columns(by_group("source", funnel.sources)))
-    if funnel.languages:
-        parts.append(columns(by_group("language", funnel.languages)))
+    if known_languages(funnel):
+        parts.append(columns(by_group("language", known_languages(funnel))))
     if report.rules:
         parts.append(columns(by_rule(report.rules)))
         parts.append(f"A dropped document's values: midtrain explain {report.output} ID")
     parts += [f"Note: {note}" for note in report.notes]
     return Table("\n\n".join(parts), report.data())
+
+
+def known_languages(funnel: Funnel) -> Sequence[Group]:
+    """The funnels by language; none where no document has a language."""
+    groups = funnel.languages or ()
+    return () if all(group.name == UNKNOWN for group in groups) else groups
 
 
 def by_step(funnel: Funnel) -> list[list[str]]:

@@ -144,7 +144,11 @@ class ValueSketch:
             edges = _from_zero(edges) if low >= 0 else edges
         at_bounds = [_edge_at(bound) for bound in bounds]
         cells = [cell for cell in cell_of(edges).tolist() if all(abs(cell - other) > 1 for other in at_bounds)]
-        near = [cell for cell, mark in zip(at_bounds, marks, strict=True) if (np.abs(edges - mark) <= 3e-3 * abs(mark)).any()]
+        near = [
+            cell
+            for place, (cell, mark) in enumerate(zip(at_bounds, marks, strict=True))
+            if place == 0 or (np.abs(edges - mark) <= 3e-3 * abs(mark)).any()
+        ]
         first, last = cell_of(np.array([low, high])).tolist()
         inside = [cell for cell in {*cells, *near} if first <= cell <= last + 1]
         return Bins(log, tuple(sorted({*inside, min([first, *cells[:1]]), max([last + 1, *cells[-1:]])})))
@@ -166,11 +170,11 @@ def edge_of(cells: _Int64) -> _Float64:
 
 
 def _edge_at(bound: Bound) -> int:
-    """The cell that begins nearest to a bound: what is kept is not below it, what is dropped is not above it."""
+    """The cell that a bound is drawn at: no value that is kept, or where none is, no dropped one, is across it."""
     cell = int(cell_of(np.array([bound.value]))[0])
-    if bound.below:
-        return cell + int(edge_of(np.array([cell]))[0] < bound.value)
-    return cell + int(bound.kept)
+    if bound.kept:  # a value on the bound is kept, and is a common one
+        return cell if bound.below else cell + 1
+    return cell + int(edge_of(np.array([cell]))[0] < bound.value) if bound.below else cell
 
 
 def _grid(low: float, high: float, marks: Sequence[float], unit: float) -> _Float64:
