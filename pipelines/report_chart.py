@@ -134,23 +134,21 @@ def _few_stand_out(counts: tuple[int, ...]) -> bool:
 
 def _share(value: float, histogram: Histogram) -> float:
     """Where a value stands along the axis, from 0 to 1."""
-    first, last = histogram.edges[0], histogram.edges[-1]
-    if not histogram.log:
+    first, least, last = histogram.edges[0], histogram.edges[1], histogram.edges[-1]
+    if not histogram.log or least == last:
         return (value - first) / (last - first)
-    least = histogram.edges[1]
     if value < least:
         return ZERO * max(value, 0.0) / least
     return ZERO + (1 - ZERO) * math.log(value / least) / math.log(last / least)
 
 
 def _x_ticks(histogram: Histogram) -> list[float]:
-    first, last = histogram.edges[0], histogram.edges[-1]
-    if not histogram.log:
+    first, least, last = histogram.edges[0], histogram.edges[1], histogram.edges[-1]
+    if not histogram.log or least == last:
         return _nice(first, last)
-    powers = range(math.ceil(math.log10(histogram.edges[1])), math.floor(math.log10(last)) + 1)
-    every = max(len(powers) // TICKS + 1, 1)
-    found = [10.0**power for power in powers if power % every == 0]
-    return [0.0, *(found if len(found) > 1 else [histogram.edges[1], last])]
+    powers = range(math.ceil(math.log10(least)), math.floor(math.log10(last)) + 1)
+    found = [10.0**power for power in powers if power % (len(powers) // TICKS + 1) == 0]
+    return [0.0, *(found if len(found) > 1 else [least, last])]
 
 
 def _y_ticks(peak: int, log_heights: bool) -> list[int]:

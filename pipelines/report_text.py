@@ -12,6 +12,7 @@ from .languages import OTHER, UNKNOWN
 from .report import Report
 from .rule_values import RuleValues, Threshold
 
+LONGEST_NAME = 80  # characters of step and rule
 MOST_ROWS = 20  # languages, or sources, that the terminal shows one by one
 
 
@@ -47,10 +48,10 @@ def by_step(funnel: Funnel) -> list[list[str]]:
     for step in total.steps:
         aside = [f"-{step.quarantined:,}", share(step.quarantined, step.seen), ""]
         if not step.drops:
-            rows.append([f"set aside: {step.step}", *aside, f"{step.left:,}"])
+            rows.append([f"set aside: {clipped(step.step)}", *aside, f"{step.left:,}"])
             continue
-        rows.append([step.step, *_dropped(step.dropped, step.seen), f"{step.left:,}"])
-        rows += [[f"  {rule}", *_dropped(own, step.seen), ""] for rule, own in step.rules]
+        rows.append([clipped(step.step), *_dropped(step.dropped, step.seen), f"{step.left:,}"])
+        rows += [[f"  {clipped(rule)}", *_dropped(own, step.seen), ""] for rule, own in step.rules]
         if step.quarantined:
             rows.append(["  set aside", *aside, ""])
     if total.removed_bytes:
@@ -79,7 +80,7 @@ def by_rule(rules: Sequence[RuleValues]) -> list[list[str]]:
     outside = "dropped" if all(rule.scope != "all" for rule in rules) else "on the wrong side"
     rows = [["rule", "keeps", outside, "", "nearest", "document"]]
     for rule in rules:
-        name = f"{rule.reason.step}.{rule.reason.rule}"
+        name = rule_name(rule)
         if not rule.thresholds:
             rows.append([name, "", f"{rule.dropped:,}", "", "", ""])
         for bound in rule.thresholds:
@@ -87,6 +88,11 @@ def by_rule(rules: Sequence[RuleValues]) -> list[list[str]]:
             found = ["", ""] if near is None else [number(near.value), clipped(near.id)]
             rows.append([name, keeps(bound), f"{bound.broken:,}", share(bound.broken, bound.of), *found])
     return rows
+
+
+def rule_name(rule: RuleValues) -> str:
+    """Step and rule, as tables show them."""
+    return clipped(f"{rule.reason.step}.{rule.reason.rule}", LONGEST_NAME)
 
 
 def keeps(bound: Threshold) -> str:
@@ -139,7 +145,7 @@ def _heading(groups: Sequence[Group], place: int) -> str:
     steps = groups[0].steps
     name = steps[place].step
     same = [at for at, step in enumerate(steps) if step.step == name]
-    return name if len(same) == 1 else f"{name} ({same.index(place) + 1})"
+    return clipped(name) if len(same) == 1 else f"{clipped(name)} ({same.index(place) + 1})"
 
 
 def _cells(groups: Sequence[Group], steps: Sequence[int]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The report on a curation: sums that are those of the files, values that are those of the rows, and nothing guessed."""
+"""The report on a curation: sums are those of the files, values those of the rows, and nothing is guessed."""
 
 import shutil
 from collections import Counter
