@@ -11,7 +11,7 @@ import pytest
 import torch
 from midtrain import __version__
 
-VERBS = ("curate", "decide", "plan", "build", "status", "report", "train", "eval", "generate", "demo")
+VERBS = ("curate", "decide", "explain", "plan", "build", "status", "report", "train", "eval", "generate", "demo")
 RUN = """\
 name: tiny
 output: {root}/run
@@ -67,6 +67,8 @@ OPTIONS = {
         "--json",
         "--overwrite",
     ),
+    "decide": ("RECIPE.yaml", "--set", "--workers", "--memory", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
+    "explain": ("OUT", "ID", "--json"),
     "plan": ("RECIPE.yaml", "--set", "--workers", "--memory", "--json"),
     "build": (
         "MIXTURE.yaml",
