@@ -180,11 +180,12 @@ class RuleCounter:
         for reason, place in groups:
             found = self._dropped.setdefault(reason, _Values())
             found.add_dropped(values[place], thresholds[place])
-            first = place[np.argsort(hashes[place], kind="stable")[:EXAMPLES]]
+            first = place[_least(hashes[place])]
             found.random += [(int(hashes[row]), example(int(row))) for row in first]
             found.random = sorted(found.random, key=lambda one: one[0])[:EXAMPLES]
             distance = np.abs(values[place] - thresholds[place]) / np.maximum(np.abs(thresholds[place]), 1e-9)
-            close = np.lexsort((hashes[place], distance))[:EXAMPLES]
+            distance = np.where(np.isfinite(distance), distance, np.inf)
+            close = _least(distance, hashes[place])
             found.nearest += [
                 (float(distance[at]), int(hashes[place[at]]), example(int(place[at])))
                 for at in close
@@ -256,6 +257,15 @@ class RuleCounter:
             tuple(example for *_, example in dropped.nearest),
             tuple(example for _, example in dropped.random),
         )
+
+
+def _least(keys: npt.NDArray[Any], ties: npt.NDArray[Any] | None = None) -> npt.NDArray[np.int64]:
+    """The places of the few smallest of n keys, in order; of equal ones, those with the smallest of n other keys."""
+    few = np.arange(len(keys))
+    if len(keys) > EXAMPLES:
+        few = np.flatnonzero(keys <= np.partition(keys, EXAMPLES - 1)[EXAMPLES - 1])
+    order = np.argsort(keys[few], kind="stable") if ties is None else np.lexsort((ties[few], keys[few]))
+    return few[order[:EXAMPLES]]
 
 
 def _bounds(rule: RuleRecord) -> list[tuple[Side, float]]:
