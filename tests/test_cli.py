@@ -67,7 +67,17 @@ OPTIONS = {
         "--json",
         "--overwrite",
     ),
-    "decide": ("RECIPE.yaml", "--set", "--workers", "--memory", "--ray", "--stall", "--dry-run", "--json", "--overwrite"),
+    "decide": (
+        "RECIPE.yaml",
+        "--set",
+        "--workers",
+        "--memory",
+        "--ray",
+        "--stall",
+        "--dry-run",
+        "--json",
+        "--overwrite",
+    ),
     "explain": ("OUT", "ID", "--json"),
     "plan": ("RECIPE.yaml", "--set", "--workers", "--memory", "--json"),
     "build": (

@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 from midtrain.errors import ConfigError, RunError
+from midtrain.filters.gopher_quality import GopherQuality
 from midtrain.manifest import Manifest, OutputFile
-from midtrain.pipelines import parts, report
+from midtrain.pipelines import parts, report, report_html, report_text
 from midtrain.pipelines.funnel import Amount
 
 LANGUAGES = ("en", "de", None, "zh-Hans", "not a tag")
@@ -156,6 +157,45 @@ def test_steps_of_one_name_between_barriers_are_one(corpus):
     assert low == [(30.0, thresholds[30.0]), (40.0, thresholds[40.0])]
     assert [(one.bound, one.broken) for one in last.thresholds if one.side == "low"] == [(45.0, thresholds[45.0])]
     assert min(thresholds.values()) > 0
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_text_that_a_step_cut_out_is_told_apart_from_what_was_dropped(corpus, scores):
+    texts = [f"Write to someone-{i}-{'x' * i}@wonderful-place.org. " + text for i, text in enumerate(corpus.texts(60))]
+    corpus.jsonl("a.jsonl", corpus.records("a", texts))
+    source = {"name": "a", "path": f"{corpus.root}/data/a.jsonl"}
+    steps = [{"datatrove": {"PIIFormatter": None}}, {"datatrove": {"SamplerFilter": {"rate": 0.5}}}]
+    corpus.curate(sources=[source], steps=steps, scores=scores)
+    found = report.read(corpus.root / "out")
+    total = found.funnel.total
+    kept, dropped = kept_rows(corpus.root / "out"), dropped_rows(corpus.root / "out")
+    assert (total.kept, total.steps[0].dropped) == (Amount(len(kept), size(kept)), Amount(len(dropped), size(dropped)))
+    assert len(kept) > 5 < len(dropped)
+    assert total.read == Amount(60, sum(len(text.encode()) for text in texts))
+    assert total.removed_bytes == total.read.text_bytes - size(kept) - size(dropped) > 0
+    (rule,) = found.rules
+    assert (rule.scope, rule.dropped, rule.histogram, rule.thresholds) == ("none", len(dropped), None, ())
+    assert "cut out of texts, or set aside" in report_text.table(found).text
+    assert report_html.render(found).count("This rule has no values") == 1
+
+
+def test_documents_that_a_step_set_aside_are_told_at_that_step(corpus, monkeypatch):
+    original = GopherQuality.decide
+
+    def decide(self, batch):
+        if any("naïve" in text for text in batch.record_batch.column("text").to_pylist()):
+            raise ValueError("naïve")
+        return original(self, batch)
+
+    monkeypatch.setattr(GopherQuality, "decide", decide)
+    corpus.curate(max_quarantined=0.9)
+    found = report.read(corpus.root / "out").funnel
+    reading, quality, _ = found.total.steps
+    aside = [line for p, _ in entries(corpus.root / "out", "quarantine/") for line in p.read_bytes().splitlines()]
+    assert (reading.step, reading.quarantined) == ("reading", 1)
+    assert (quality.step, quality.quarantined) == ("gopher_quality", len(aside) - 1)
+    assert quality.left == quality.seen - quality.quarantined - quality.dropped.documents + 240
+    assert found.total.removed_bytes == sum(group.removed_bytes for group in found.sources) > 0
 
 
 # Values
