@@ -7,9 +7,8 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .report_text import keeps, number
-from .rule_values import RuleValues, Threshold
-from .value_sketch import Histogram
+from .report_text import keeps, number, share
+from .rule_values import Histogram, RuleValues, Threshold
 
 WIDTH, HEIGHT = 720.0, 190.0  # of the bars, in units of the drawing
 LEFT, RIGHT, BOTTOM, LINE = 64.0, 24.0, 40.0, 18.0  # around them, and a label's height
@@ -20,16 +19,16 @@ TICKS = 7
 
 @dataclass(frozen=True)
 class Bar:
-    """A bin: where it stands, whether its documents are dropped, and what it holds."""
+    """A bin: where it stands, how high it is, and how high of that is on the wrong side of a bound; what it holds."""
 
     x: float
-    y: float
     width: float
     height: float
-    outside: bool
+    outside_height: float
     low: str
     high: str
     count: int
+    outside: int
 
 
 @dataclass(frozen=True)
@@ -85,13 +84,14 @@ def chart(rule: RuleValues) -> Chart | None:
         return round(LEFT + WIDTH * _share(value, histogram), 1)
 
     bars = []
-    for (low, high), count in zip(pairwise(histogram.edges), histogram.counts, strict=True):
+    for (low, high), count, outside in zip(pairwise(histogram.edges), histogram.counts, histogram.outside, strict=True):
         if count:
-            tall = round(max(height(count), 1.5), 1)  # one document among a million is to be seen
-            x, end = place(low), place(high)
-            outside = any(_outside(low, high, bound) for bound in rule.thresholds)
-            y = round(top + HEIGHT - tall, 1)
-            bars.append(Bar(x, y, round(max(end - x - 0.5, 1), 1), tall, outside, number(low), number(high), count))
+            tall = max(height(count), 1.5)  # one document among a million is to be seen
+            wide = max(place(high) - place(low) - 0.5, 1)
+            ends = (number(low), number(high))
+            bars.append(
+                Bar(place(low), round(wide, 1), round(tall, 1), round(tall * outside / count, 1), *ends, count, outside)
+            )
     lines = []
     for row, bound in enumerate(rule.thresholds):
         x = place(bound.bound)
@@ -123,14 +123,8 @@ def chart(rule: RuleValues) -> Chart | None:
 
 def _label(bound: Threshold) -> str:
     side = "below" if bound.side == "low" else "above"
-    part = "" if bound.share is None else f" ({100 * bound.share:.2f} %)"
-    return f"keeps {keeps(bound)}: {bound.broken:,} {side}{part}"
-
-
-def _outside(low: float, high: float, bound: Threshold) -> bool:
-    """Whether all of a bin is on the wrong side of a bound, but for a value on the bound itself."""
-    slack = abs(bound.bound) * 0.001  # bins end where cells do
-    return high <= bound.bound + slack if bound.side == "low" else low >= bound.bound - slack
+    part = share(bound.broken, bound.of)
+    return f"keeps {keeps(bound)}: {bound.broken:,} {side}" + (f" ({part})" if part else "")
 
 
 def _few_stand_out(counts: tuple[int, ...]) -> bool:
@@ -140,23 +134,21 @@ def _few_stand_out(counts: tuple[int, ...]) -> bool:
 
 def _share(value: float, histogram: Histogram) -> float:
     """Where a value stands along the axis, from 0 to 1."""
-    first, last = histogram.edges[0], histogram.edges[-1]
-    if not histogram.log:
+    first, least, last = histogram.edges[0], histogram.edges[1], histogram.edges[-1]
+    if not histogram.log or least == last:
         return (value - first) / (last - first)
-    least = histogram.edges[1]
     if value < least:
         return ZERO * max(value, 0.0) / least
     return ZERO + (1 - ZERO) * math.log(value / least) / math.log(last / least)
 
 
 def _x_ticks(histogram: Histogram) -> list[float]:
-    first, last = histogram.edges[0], histogram.edges[-1]
-    if not histogram.log:
+    first, least, last = histogram.edges[0], histogram.edges[1], histogram.edges[-1]
+    if not histogram.log or least == last:
         return _nice(first, last)
-    powers = range(math.ceil(math.log10(histogram.edges[1])), math.floor(math.log10(last)) + 1)
-    every = max(len(powers) // TICKS + 1, 1)
-    found = [10.0**power for power in powers if power % every == 0]
-    return [0.0, *(found if len(found) > 1 else [histogram.edges[1], last])]
+    powers = range(math.ceil(math.log10(least)), math.floor(math.log10(last)) + 1)
+    found = [10.0**power for power in powers if power % (len(powers) // TICKS + 1) == 0]
+    return [0.0, *(found if len(found) > 1 else [least, last])]
 
 
 def _y_ticks(peak: int, log_heights: bool) -> list[int]:

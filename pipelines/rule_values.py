@@ -5,8 +5,9 @@ id, which another bound or another cut of the input leaves as it is. Costs 10 ns
 of which most is the hash; memory for one row group and a few KiB a rule.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -15,11 +16,10 @@ import pyarrow as pa
 import xxhash
 
 from ..filters.document import SCORE_PREFIX
-from ..manifest import OutputFile
-from .curation import Curation, Reason, RuleRecord, StageRecord, columns_of, read_files
+from .curation import Curation, Reason, RuleRecord, StageRecord, read_files
 from .funnel import FunnelStep
 from .parts import kept_parts
-from .value_sketch import Histogram, ValueSketch
+from .value_sketch import Bound, ValueSketch
 
 COLUMNS = ("step", "rule", "id", "value", "threshold", "partner")  # of dropped documents
 EXAMPLES = 5
@@ -47,14 +47,32 @@ class Threshold:
         bound: the last value that is kept.
         source: where it comes from; "" where the run did not record it.
         broken: documents on the wrong side, of those whose value is known.
-        share: of the documents that have a value (scope `all`), or that the step saw; None of none.
+        of: the documents that have a value (scope `all`), or that the step saw.
     """
 
     side: Side
     bound: float
     source: str
     broken: int
-    share: float | None
+    of: int
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """Counts of values between edges: bin i is `edges[i] <= value < edges[i + 1]`.
+
+    Args:
+        log: whether the bins are equal steps of the logarithm; values below `edges[1]` are then in a bin that begins
+            at 0.
+        edges: n + 1 values, rising.
+        counts: n numbers of values.
+        outside: n numbers of those that are on the wrong side of a bound.
+    """
+
+    log: bool
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    outside: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -88,16 +106,20 @@ class RuleValues:
 
 @dataclass
 class _Values:
-    """A rule's values as they come."""
+    """A rule's values as they come: all of them, and those on the wrong side of a bound."""
 
     sketch: ValueSketch = field(default_factory=ValueSketch)
+    outside: ValueSketch = field(default_factory=ValueSketch)
     broken: dict[tuple[Side, float], int] = field(default_factory=dict)
     dropped: int = 0
     nearest: list[tuple[float, int, Example]] = field(default_factory=list)
     random: list[tuple[int, Example]] = field(default_factory=list)
 
-    def count_broken(self, values: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]) -> None:
-        """Counts dropped documents by the bound that they broke."""
+    def add_dropped(self, values: npt.NDArray[np.float64], thresholds: npt.NDArray[np.float64]) -> None:
+        """Counts documents that the rule dropped, by the bound that they broke."""
+        self.dropped += len(values)
+        self.sketch.add(values)
+        self.outside.add(values)
         finite = np.isfinite(values) & np.isfinite(thresholds)
         for bound in np.unique(thresholds[finite]).tolist():
             own = values[finite & (thresholds == bound)]
@@ -107,12 +129,23 @@ class _Values:
             if below < len(own):
                 self._add("high", bound, len(own) - below)
 
-    def count_all(self, values: npt.NDArray[np.float64], rule: RuleRecord) -> None:
-        """Counts all documents against the rule's own bounds."""
-        if rule.low is not None:
-            self._add("low", rule.low, int((values < rule.low).sum()))
-        if rule.high is not None:
-            self._add("high", rule.high, int((values > rule.high).sum()))
+    def add_all(self, values: npt.NDArray[np.float64], rule: RuleRecord) -> None:
+        """Counts documents of any kind against the rule's own bounds."""
+        self.sketch.add(values)
+        outside = np.zeros(len(values), np.bool_)
+        for side, bound in _bounds(rule):
+            broken = values < bound if side == "low" else values > bound
+            self._add(side, bound, int(broken.sum()))
+            outside |= broken
+        self.outside.add(values[outside])
+
+    def histogram(self, thresholds: Sequence[Threshold]) -> Histogram | None:
+        """Of the values, with bins that end at bounds."""
+        kept = self.sketch.count > self.outside.count
+        bins = self.sketch.bins([Bound(one.bound, one.side == "low", kept) for one in thresholds])
+        if bins is None:
+            return None
+        return Histogram(bins.log, bins.edges, self.sketch.counts(bins), self.outside.counts(bins))
 
     def _add(self, side: Side, bound: float, count: int) -> None:
         self.broken[side, bound] = self.broken.get((side, bound), 0) + count
@@ -146,14 +179,13 @@ class RuleCounter:
 
         for reason, place in groups:
             found = self._dropped.setdefault(reason, _Values())
-            found.dropped += len(place)
-            found.sketch.add(values[place])
-            found.count_broken(values[place], thresholds[place])
-            first = place[np.argsort(hashes[place], kind="stable")[:EXAMPLES]]
+            found.add_dropped(values[place], thresholds[place])
+            first = place[_least(hashes[place])]
             found.random += [(int(hashes[row]), example(int(row))) for row in first]
             found.random = sorted(found.random, key=lambda one: one[0])[:EXAMPLES]
             distance = np.abs(values[place] - thresholds[place]) / np.maximum(np.abs(thresholds[place]), 1e-9)
-            close = np.lexsort((hashes[place], distance))[:EXAMPLES]
+            distance = np.where(np.isfinite(distance), distance, np.inf)
+            close = _least(distance, hashes[place])
             found.nearest += [
                 (float(distance[at]), int(hashes[place[at]]), example(int(place[at])))
                 for at in close
@@ -167,20 +199,26 @@ class RuleCounter:
         Raises:
             RunError: a file is gone or damaged.
         """
-        for stage, files, columns in scored(self.curation):
-            for _, rows in read_files(stage.folder, files, list(columns)):
-                for name, (reason, rule) in columns.items():
-                    values = _floats(rows.column(name))
-                    found = self._all.setdefault(reason, _Values())
-                    found.sketch.add(values)
-                    found.count_all(values, rule)
+        for stage, judge in pairwise(self.curation.stages):
+            if not stage.scored:
+                continue
+            columns = {
+                f"{SCORE_PREFIX}{step.label}.{rule.name}": (Reason(judge.name, step.name, rule.name), rule)
+                for step in self.curation.steps
+                if step.stage == judge.name
+                for rule in step.rules
+            }
+            for _, rows in read_files(stage.folder, kept_parts(stage.manifest), list(columns)):
+                for name in rows.column_names:
+                    reason, rule = columns[name]
+                    self._all.setdefault(reason, _Values()).add_all(_floats(rows.column(name)), rule)
 
     def finish(self, steps: Iterable[FunnelStep]) -> tuple[RuleValues, ...]:
         """Every rule, in the funnel's order; those without bounds and without values among them."""
         recorded: dict[Reason, list[RuleRecord]] = {}
-        for step in self.curation.steps:
-            for rule in step.rules:
-                recorded.setdefault(Reason(step.stage, step.name, rule.name), []).append(rule)
+        for record in self.curation.steps:
+            for rule in record.rules:
+                recorded.setdefault(Reason(record.stage, record.name, rule.name), []).append(rule)
         found = []
         for step in steps:
             for name, _ in step.rules:
@@ -202,7 +240,7 @@ class RuleCounter:
                 bound,
                 sources.get((side, bound), ""),
                 known.broken.get((side, bound), 0),
-                known.broken.get((side, bound), 0) / of if of else None,
+                of,
             )
             for side, bound in bounds
         )
@@ -214,30 +252,20 @@ class RuleCounter:
             _number(known.sketch.low),
             _number(known.sketch.quantile(0.5)),
             _number(known.sketch.high),
-            known.sketch.histogram(tuple(one.bound for one in thresholds)),
+            known.histogram(thresholds),
             thresholds,
             tuple(example for *_, example in dropped.nearest),
             tuple(example for _, example in dropped.random),
         )
 
 
-def scored(
-    curation: Curation,
-) -> Iterator[tuple[StageRecord, list[OutputFile], dict[str, tuple[Reason, RuleRecord]]]]:
-    """The files that hold scores of all documents that came to a stage: kept and dropped ones alike."""
-    for stage in curation.stages:
-        wanted = {
-            f"{SCORE_PREFIX}{step.name}.{rule.name}": (Reason(stage.name, step.name, rule.name), rule)
-            for step in curation.steps
-            if step.stage == stage.name
-            for rule in step.rules
-        }
-        kinds = [files for files in (kept_parts(stage.manifest), stage.files("dropped")) if files]
-        for files in kinds:
-            there = set(columns_of(stage.folder / files[0].path))
-            wanted = {name: one for name, one in wanted.items() if name in there}
-        if wanted:
-            yield stage, [file for files in kinds for file in files], wanted
+def _least(keys: npt.NDArray[Any], ties: npt.NDArray[Any] | None = None) -> npt.NDArray[np.int64]:
+    """The places of the few smallest of n keys, in order; of equal ones, those with the smallest of n other keys."""
+    few = np.arange(len(keys))
+    if len(keys) > EXAMPLES:
+        few = np.flatnonzero(keys <= np.partition(keys, EXAMPLES - 1)[EXAMPLES - 1])
+    order = np.argsort(keys[few], kind="stable") if ties is None else np.lexsort((ties[few], keys[few]))
+    return few[order[:EXAMPLES]]
 
 
 def _bounds(rule: RuleRecord) -> list[tuple[Side, float]]:

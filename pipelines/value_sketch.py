@@ -6,6 +6,7 @@ where the bins go would double its cost. A cell holds the values that share sign
 bytes a cell: 8 KiB for each doubling that the values span.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -23,19 +24,37 @@ _Int64 = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Histogram:
-    """Counts between edges: `counts[i]` values lie in `edges[i] <= value < edges[i + 1]`.
+class Bound:
+    """A bound of a rule.
+
+    Args:
+        value: the last one that is kept.
+        below: whether what is below it is dropped, or what is above it.
+        kept: whether there are values of documents that are kept, or of dropped ones alone.
+    """
+
+    value: float
+    below: bool
+    kept: bool = True
+
+
+@dataclass(frozen=True)
+class Bins:
+    """Where a histogram's bins end, as cells of a sketch: bin i is `cells[i]` to before `cells[i + 1]`.
 
     Args:
         log: whether the bins are equal steps of the logarithm; values below the first edge above 0 are then in a first
             bin that begins at 0.
-        edges: n + 1 values, rising.
-        counts: n numbers.
+        cells: n + 1 cells, rising.
     """
 
     log: bool
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
+    cells: tuple[int, ...]
+
+    @property
+    def edges(self) -> tuple[float, ...]:
+        """n + 1 values, rising: bin i holds `edges[i] <= value < edges[i + 1]`."""
+        return tuple(edge_of(np.array(self.cells, np.int64)).tolist())
 
 
 @dataclass
@@ -91,40 +110,48 @@ class ValueSketch:
         middle = float(found[0]) if self.whole or cell == 0 else float(found.mean())
         return min(max(middle, self.low), self.high)
 
-    def histogram(self, bounds: tuple[float, ...] = ()) -> Histogram | None:
-        """About 40 bins over all values and the bounds, one of which begins at the first bound.
+    def counts(self, bins: Bins) -> tuple[int, ...]:
+        """How many values lie in each bin."""
+        if self.count == 0:
+            return (0,) * (len(bins.cells) - 1)
+        place = np.clip(np.array(bins.cells) - self._start, 0, len(self._cells))
+        return tuple(np.diff(np.concatenate([[0], np.cumsum(self._cells)])[place]).tolist())
+
+    def bins(self, bounds: Sequence[Bound] = ()) -> Bins | None:
+        """About 40 bins over all values and bounds, which end at the first two bounds where they can.
+
+        Cells seldom end at a bound itself: the next edge is taken on the side where it puts the fewest values into a
+        bin of the other side.
 
         Args:
-            bounds: finite values that must lie on the axis.
+            bounds: finite, in the order in which they are to be edges.
 
         Returns:
             None where there is no value.
         """
         if self.count == 0:
             return None
-        bounds = tuple(0.0 if abs(bound) < SMALLEST else bound for bound in bounds)
-        low, high = min(self.low, *bounds, np.inf), max(self.high, *bounds, -np.inf)
+        marks = [0.0 if abs(bound.value) < SMALLEST else bound.value for bound in bounds]
+        low, high = min(self.low, *marks, np.inf), max(self.high, *marks, -np.inf)
         positive = np.where(np.arange(self._start, self._start + len(self._cells)) > 0, self._cells, 0)
         log = low >= 0 and bool(positive.any()) and high > LOG_SPREAD * self._quantile(0.5, positive)
-        wanted = self._log_edges(high, bounds) if log else _linear_edges(low, high, bounds, self.whole)
-        cells, ends = np.unique(cell_of(wanted)), cell_of(np.array([low, high])) + np.array([0, 1])
-        cells = np.unique(np.concatenate([cells, ends[:1][cells[:1] > ends[0]], ends[1:][cells[-1:] < ends[1]]]))
-        inner = np.searchsorted(np.arange(self._start, self._start + len(self._cells)), cells)
-        below = np.concatenate([[0], np.cumsum(self._cells)])[inner]
-        return Histogram(log, tuple(edge_of(cells).tolist()), tuple(np.diff(below).tolist()))
-
-    def _log_edges(self, high: float, bounds: tuple[float, ...]) -> _Float64:
-        """0, then steps of equal ratio up to beyond the largest value."""
-        positive = np.arange(self._start, self._start + len(self._cells))[self._cells > 0]
-        positive = positive[positive > 0]
-        least = float(edge_of(positive[:1])[0]) if len(positive) else high
-        least = min([least, *(bound for bound in bounds if bound > 0)])
-        anchor = next((bound for bound in bounds if bound > 0), least)
-        step = max(np.log2(high / least) / BINS, 2.0**-BITS * 4)
-        first, last = np.floor(np.log2(least / anchor) / step), np.floor(np.log2(high / anchor) / step) + 1
-        edges = anchor * np.exp2(step * np.arange(first, last + 1))
-        edges[int(-first)] = anchor
-        return np.concatenate([[0.0], np.unique(np.round(edges)) if self.whole else edges])
+        if log:
+            least = min([edge_of(self._start + np.flatnonzero(positive)[:1])[0], *(mark for mark in marks if mark > 0)])
+            exponents = _grid(np.log2(least), np.log2(high), [float(np.log2(mark)) for mark in marks if mark > 0], 0.0)
+            edges = np.concatenate([[0.0], np.round(np.exp2(exponents)) if self.whole else np.exp2(exponents)])
+        else:
+            edges = _grid(low, high, marks, 1.0 if self.whole else 0.0)
+            edges = _from_zero(edges) if low >= 0 else edges
+        at_bounds = [_edge_at(bound) for bound in bounds]
+        cells = [cell for cell in cell_of(edges).tolist() if all(abs(cell - other) > 1 for other in at_bounds)]
+        near = [
+            cell
+            for place, (cell, mark) in enumerate(zip(at_bounds, marks, strict=True))
+            if place == 0 or (np.abs(edges - mark) <= 3e-3 * abs(mark)).any()
+        ]
+        first, last = cell_of(np.array([low, high])).tolist()
+        inside = [cell for cell in {*cells, *near} if first <= cell <= last + 1]
+        return Bins(log, tuple(sorted({*inside, min([first, *cells[:1]]), max([last + 1, *cells[-1:]])})))
 
 
 def cell_of(values: _Float64) -> _Int64:
@@ -142,12 +169,33 @@ def edge_of(cells: _Int64) -> _Float64:
     return np.where(cells == 0, 0.0, bits.view(np.float64))
 
 
-def _linear_edges(low: float, high: float, bounds: tuple[float, ...], whole: bool) -> _Float64:
-    """Equal steps from the first bound down to below the smallest value and up to beyond the largest."""
+def _edge_at(bound: Bound) -> int:
+    """The cell that a bound is drawn at: no value that is kept, or where none is, no dropped one, is across it."""
+    cell = int(cell_of(np.array([bound.value]))[0])
+    if bound.kept:  # a value on the bound is kept, and is a common one
+        return cell if bound.below else cell + 1
+    return cell + int(edge_of(np.array([cell]))[0] < bound.value) if bound.below else cell
+
+
+def _grid(low: float, high: float, marks: Sequence[float], unit: float) -> _Float64:
+    """About 40 equal steps, from at most `low` to beyond `high`, of which the first two marks are ends.
+
+    Args:
+        unit: what a step is a multiple of; 0 for any.
+    """
     step = (high - low) / BINS or max(abs(high), 1.0) / BINS
-    if whole:
-        step = max(np.ceil(step), 1.0)
-    anchor = bounds[0] if bounds else low
+    if unit:
+        step = max(np.ceil(step / unit), 1.0) * unit
+    elif len(marks) > 1 and abs(marks[1] - marks[0]) > step / 2:
+        step = abs(marks[1] - marks[0]) / max(round(abs(marks[1] - marks[0]) / step), 1)
+    anchor = marks[0] if marks else low
     first, last = np.floor((low - anchor) / step), np.floor((high - anchor) / step) + 1
-    edges = anchor + step * np.arange(first, last + 1)
-    return np.unique(np.maximum(edges, 0.0)) if low >= 0 else edges
+    return np.asarray(anchor + step * np.arange(first, last + 1), np.float64)
+
+
+def _from_zero(edges: _Float64) -> _Float64:
+    """The edges of values that are never below 0; a first bin of less than half a step goes to the next one."""
+    if edges[0] >= 0:
+        return edges
+    edges = np.maximum(edges, 0.0)
+    return np.delete(edges, 1) if len(edges) > 3 and edges[1] < (edges[3] - edges[2]) / 2 else edges
