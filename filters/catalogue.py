@@ -32,6 +32,8 @@ INFRASTRUCTURE: Final = frozenset(
         "quality_kernels",
         "rules",
         "spans",
+        "url_kernels",
+        "url_lists",
     }
 )
 
