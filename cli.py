@@ -137,6 +137,18 @@ def decide(
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
 
+@app.command(help="Explain: what every rule says of a document of a curated output, kept or dropped.")
+def explain(
+    output: Annotated[str, typer.Argument(metavar="OUT")],
+    identity: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: Json = False,
+) -> None:
+    """Explains the documents of an id."""
+    from .pipelines import explain as explaining
+
+    _show(explaining.table(explaining.explain(output, identity), identity), as_json)
+
+
 @app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")
 def plan(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],

@@ -166,6 +166,7 @@ def _steps(stages: Sequence[DocumentStage]) -> list[dict[str, Any]]:
         {
             "stage": stage.folder.name,
             "step": step.name,
+            "label": step.label,
             "sources": list(step.sources),
             "rules": [
                 {"rule": rule.name, "low": rule.low, "high": rule.high, "source": rule.source}

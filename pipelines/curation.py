@@ -44,10 +44,11 @@ class RuleRecord:
 
 @dataclass(frozen=True)
 class StepRecord:
-    """A step as it was applied, and the stage that it ran in."""
+    """A step as it was applied, and the stage that it ran in; its columns are called by its label."""
 
     stage: str
     name: str
+    label: str
     sources: tuple[str, ...]
     rules: tuple[RuleRecord, ...]
 
@@ -64,6 +65,11 @@ class StageRecord:
     def counts(self) -> dict[str, Any]:
         """Its counts."""
         return self.manifest.counts
+
+    @property
+    def scored(self) -> bool:
+        """Whether it holds every document with its scores, and the next stage decides."""
+        return bool(self.manifest.options.get("scored"))
 
     def files(self, below: str) -> list[OutputFile]:
         """Its files in a folder below it."""
@@ -168,34 +174,25 @@ def read_files(
             yield from ((done, rows) for rows in tables.result())
 
 
-def columns_of(path: Location) -> list[str]:
-    """The columns of a Parquet file, from its footer.
-
-    Raises:
-        RunError: the file is gone or damaged.
-    """
-    try:
-        with storage.open_ranges(path, AHEAD) as stream:
-            return list(pq.read_schema(stream).names)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise _damaged(path, error) from None
-
-
 def _row_groups(folder: Location, file: OutputFile, columns: Sequence[str]) -> Iterator[pa.Table]:
     path = folder / file.path
     try:
-        with storage.open_ranges(path, AHEAD) as stream, pq.ParquetFile(stream, read_dictionary=NAMES) as opened:
-            if opened.metadata.num_rows != file.rows:
+        with storage.open_ranges(path, AHEAD) as stream:
+            footer = pq.read_metadata(stream)
+            if footer.num_rows != file.rows:
                 raise RunError(
                     "the file holds another number of rows than was written",
                     where=str(path),
-                    seen=f"{opened.metadata.num_rows:,}",
+                    seen=f"{footer.num_rows:,}",
                     expected=f"{file.rows:,}",
                     fix=f"remove {folder} and run again: the stage is made anew",
                 )
-            there = [name for name in columns if name in opened.schema_arrow.names]
-            for group in range(opened.num_row_groups):
-                yield opened.read_row_group(group, there).combine_chunks()
+            there = footer.schema.to_arrow_schema().names
+            chosen = [name for name in columns if name in there]
+            few = [name for name in NAMES if name in chosen]
+            with pq.ParquetFile(stream, metadata=footer, read_dictionary=few) as opened:
+                for group in range(opened.num_row_groups):
+                    yield opened.read_row_group(group, chosen).combine_chunks()
     except (OSError, pa.ArrowInvalid) as error:
         raise _damaged(path, error) from None
 
@@ -240,6 +237,7 @@ def _steps(recorded: Sequence[dict[str, Any]]) -> tuple[StepRecord, ...]:
         StepRecord(
             entry["stage"],
             entry["step"],
+            entry["label"],
             tuple(entry["sources"]),
             tuple(RuleRecord(rule["rule"], rule["low"], rule["high"], rule["source"]) for rule in entry["rules"]),
         )
@@ -255,5 +253,5 @@ def _seen_steps(stages: Sequence[StageRecord]) -> tuple[StepRecord, ...]:
         given = [str(step["step"]) for step in stage.manifest.options.get("steps", ())]
         named = dict.fromkeys(reason.partition(".")[0] for reason in stage.counts["dropped"])
         barrier = [name for name in named if name not in given]
-        found += [StepRecord(stage.name, name, sources, ()) for name in [*barrier, *given]]
+        found += [StepRecord(stage.name, name, name, sources, ()) for name in [*barrier, *given]]
     return tuple(found)

@@ -213,16 +213,16 @@ def _order(curation: Curation, groups: Iterable[_Leaving]) -> list[StepRecord]:
     for stage in curation.stages:
         aside = {step for group in groups for at, step in group.quarantined if at == stage.name}
         sources = tuple(stage.counts["sources"])
-        found += [StepRecord(stage.name, step, sources, ()) for step in BEFORE_STEPS if step in aside]
+        found += [StepRecord(stage.name, step, step, sources, ()) for step in BEFORE_STEPS if step in aside]
         named: dict[str, StepRecord] = {}
         for step in curation.steps:
             if step.stage == stage.name:
                 before = named.get(step.name)
                 named[step.name] = step if before is None else _joined(before, step)
         for name in sorted(aside - named.keys() - BEFORE_STEPS.keys()):
-            named[name] = StepRecord(stage.name, name, sources, ())
+            named[name] = StepRecord(stage.name, name, name, sources, ())
         for reason in sorted({reason for group in groups for reason in group.dropped if reason.stage == stage.name}):
-            step = named.setdefault(reason.step, StepRecord(stage.name, reason.step, sources, ()))
+            step = named.setdefault(reason.step, StepRecord(stage.name, reason.step, reason.step, sources, ()))
             if all(reason.rule != rule.name for rule in step.rules):
                 more = RuleRecord(reason.rule, None, None, "")
                 named[reason.step] = replace(step, rules=(*step.rules, more))
@@ -232,12 +232,8 @@ def _order(curation: Curation, groups: Iterable[_Leaving]) -> list[StepRecord]:
 
 def _joined(one: StepRecord, other: StepRecord) -> StepRecord:
     """Steps of one name in one stage, which their rows do not tell apart."""
-    return StepRecord(
-        one.stage,
-        one.name,
-        tuple(dict.fromkeys([*one.sources, *other.sources])),
-        (*one.rules, *(rule for rule in other.rules if rule not in one.rules)),
-    )
+    rules = (*one.rules, *(rule for rule in other.rules if rule not in one.rules))
+    return replace(one, sources=tuple(dict.fromkeys([*one.sources, *other.sources])), rules=rules)
 
 
 def _of_source(curation: Curation, name: str, leaving: _Leaving, order: Sequence[StepRecord]) -> Group:

@@ -23,7 +23,7 @@ where curating it cost hours. The 112 MB of web_small take about 1 s, of which m
             count, minimum, median, maximum
             histogram             {log, edges: [n + 1], counts: [n], outside: [n]}; null without values. Values in
                                   edges[i] <= value < edges[i + 1], and those on the wrong side of a bound
-            thresholds            [{side: "low" | "high", bound, source, broken, share}]
+            thresholds            [{side: "low" | "high", bound, source, broken, of, share}]
             nearest, random       [{id, source, value, threshold, partner}], at most 5 dropped documents each
 """
 
@@ -106,7 +106,7 @@ def read(output: str | Location) -> Report:
 
 def _notes(curation: Curation, rules: tuple[RuleValues, ...]) -> tuple[str, ...]:
     notes = [] if curation.recorded else [NOT_RECORDED]
-    if any(rule.scope == "dropped" for rule in rules):
+    if any(rule.scope == "dropped" for rule in rules) and not any(stage.scored for stage in curation.stages):
         notes.append(f"histograms are of {ONLY_DROPPED}")
     return tuple(notes)
 
@@ -146,7 +146,7 @@ def _rule(rule: RuleValues) -> dict[str, Any]:
         "median": rule.median,
         "maximum": rule.maximum,
         "histogram": None if rule.histogram is None else asdict(rule.histogram),
-        "thresholds": [asdict(one) for one in rule.thresholds],
+        "thresholds": [{**asdict(one), "share": one.broken / one.of if one.of else None} for one in rule.thresholds],
         "nearest": [asdict(one) for one in rule.nearest],
         "random": [asdict(one) for one in rule.random],
     }

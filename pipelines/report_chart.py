@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .report_text import keeps, number
+from .report_text import keeps, number, share
 from .rule_values import Histogram, RuleValues, Threshold
 
 WIDTH, HEIGHT = 720.0, 190.0  # of the bars, in units of the drawing
@@ -123,8 +123,8 @@ def chart(rule: RuleValues) -> Chart | None:
 
 def _label(bound: Threshold) -> str:
     side = "below" if bound.side == "low" else "above"
-    part = "" if bound.share is None else f" ({100 * bound.share:.2f} %)"
-    return f"keeps {keeps(bound)}: {bound.broken:,} {side}{part}"
+    part = share(bound.broken, bound.of)
+    return f"keeps {keeps(bound)}: {bound.broken:,} {side}" + (f" ({part})" if part else "")
 
 
 def _few_stand_out(counts: tuple[int, ...]) -> bool:
@@ -134,23 +134,21 @@ def _few_stand_out(counts: tuple[int, ...]) -> bool:
 
 def _share(value: float, histogram: Histogram) -> float:
     """Where a value stands along the axis, from 0 to 1."""
-    first, last = histogram.edges[0], histogram.edges[-1]
-    if not histogram.log:
+    first, least, last = histogram.edges[0], histogram.edges[1], histogram.edges[-1]
+    if not histogram.log or least == last:
         return (value - first) / (last - first)
-    least = histogram.edges[1]
     if value < least:
         return ZERO * max(value, 0.0) / least
     return ZERO + (1 - ZERO) * math.log(value / least) / math.log(last / least)
 
 
 def _x_ticks(histogram: Histogram) -> list[float]:
-    first, last = histogram.edges[0], histogram.edges[-1]
-    if not histogram.log:
+    first, least, last = histogram.edges[0], histogram.edges[1], histogram.edges[-1]
+    if not histogram.log or least == last:
         return _nice(first, last)
-    powers = range(math.ceil(math.log10(histogram.edges[1])), math.floor(math.log10(last)) + 1)
-    every = max(len(powers) // TICKS + 1, 1)
-    found = [10.0**power for power in powers if power % every == 0]
-    return [0.0, *(found if len(found) > 1 else [histogram.edges[1], last])]
+    powers = range(math.ceil(math.log10(least)), math.floor(math.log10(last)) + 1)
+    found = [10.0**power for power in powers if power % (len(powers) // TICKS + 1) == 0]
+    return [0.0, *(found if len(found) > 1 else [least, last])]
 
 
 def _y_ticks(peak: int, log_heights: bool) -> list[int]:

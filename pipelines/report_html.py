@@ -16,13 +16,25 @@ from . import report_text
 from .funnel import Group
 from .report import ONLY_DROPPED, Report
 from .report_chart import chart
-from .report_text import amount, clipped, keeps, label, number, percent, share
+from .report_text import (
+    LONGEST_NAME,
+    amount,
+    clipped,
+    keeps,
+    known_languages,
+    label,
+    number,
+    percent,
+    rule_name,
+    share,
+)
 from .rule_values import Example, RuleValues
 
 TEMPLATE = "report.html.jinja"
 MOST_GROUPS = 60  # languages, or sources, that have rows of their own
 MOST_COLUMNS = 16  # of them that have columns of their own where rules are rows
 LONGEST_ID = 200  # characters
+ALL = "of all documents, those that a rule before it drops among them"
 
 
 def write(report: Report, file: str, overwrite: bool = False) -> None:
@@ -96,7 +108,7 @@ def _row(
     name: str, documents: int | None, part: str, size: str, left: int | None, bar: float | None, kind: str
 ) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": clipped(name, LONGEST_NAME),
         "documents": "" if documents is None else f"{documents:,}",
         "share": part if documents else "",
         "size": size if documents != 0 else "",
@@ -109,7 +121,7 @@ def _row(
 def _groups(report: Report) -> list[dict[str, Any]]:
     """The funnel by source and by language: a table of steps, and one of rules."""
     found = []
-    for what, groups in (("source", report.funnel.sources), ("language", report.funnel.languages or ())):
+    for what, groups in (("source", report.funnel.sources), ("language", known_languages(report.funnel))):
         if groups:
             found.append(
                 {
@@ -128,14 +140,14 @@ def _by_rule(what: str, groups: Sequence[Group]) -> list[list[str]]:
     for place, step in enumerate(groups[0].steps):
         for at, (rule, _) in enumerate(step.rules):
             counts = [group.steps[place].rules[at][1].documents for group in groups]
-            rows.append([f"{step.step}.{rule}", *(f"{count:,}" for count in counts)])
+            rows.append([clipped(f"{step.step}.{rule}", LONGEST_NAME), *(f"{count:,}" for count in counts)])
     return rows
 
 
 def _rule(rule: RuleValues) -> dict[str, Any]:
     sources = list(dict.fromkeys(bound.source for bound in rule.thresholds if bound.source))
     return {
-        "name": f"{rule.reason.step}.{rule.reason.rule}",
+        "name": rule_name(rule),
         "dropped": f"{rule.dropped:,}",
         "bounds": ", ".join(keeps(bound) for bound in rule.thresholds),
         "sources": sources,
@@ -152,7 +164,7 @@ def _caption(rule: RuleValues) -> str:
     if rule.scope == "none":
         return "This rule has no values: there is no chart."
     about = f"{rule.count:,} values from {number(rule.minimum)} to {number(rule.maximum)}, median {number(rule.median)}"
-    return f"{about}: " + ("of all documents" if rule.scope == "all" else ONLY_DROPPED) + "."
+    return f"{about}: " + (ALL if rule.scope == "all" else ONLY_DROPPED) + "."
 
 
 def _example(one: Example) -> dict[str, str]:
@@ -166,4 +178,4 @@ def _example(one: Example) -> dict[str, str]:
 
 def _silent(rule: RuleValues) -> str:
     bounds = ", ".join(keeps(bound) for bound in rule.thresholds)
-    return f"{rule.reason.step}.{rule.reason.rule}" + (f" ({bounds})" if bounds else "")
+    return rule_name(rule) + (f" ({bounds})" if bounds else "")

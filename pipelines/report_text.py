@@ -12,6 +12,7 @@ from .languages import OTHER, UNKNOWN
 from .report import Report
 from .rule_values import RuleValues, Threshold
 
+LONGEST_NAME = 80  # characters of step and rule
 MOST_ROWS = 20  # languages, or sources, that the terminal shows one by one
 
 
@@ -24,13 +25,19 @@ def table(report: Report) -> Table:
     parts = [head, columns(by_step(funnel))]
     if len(funnel.sources) > 1:
         parts.append(columns(by_group("source", funnel.sources)))
-    if funnel.languages:
-        parts.append(columns(by_group("language", funnel.languages)))
+    if known_languages(funnel):
+        parts.append(columns(by_group("language", known_languages(funnel))))
     if report.rules:
         parts.append(columns(by_rule(report.rules)))
         parts.append(f"A dropped document's values: midtrain explain {report.output} ID")
     parts += [f"Note: {note}" for note in report.notes]
     return Table("\n\n".join(parts), report.data())
+
+
+def known_languages(funnel: Funnel) -> Sequence[Group]:
+    """The funnels by language; none where no document has a language."""
+    groups = funnel.languages or ()
+    return () if all(group.name == UNKNOWN for group in groups) else groups
 
 
 def by_step(funnel: Funnel) -> list[list[str]]:
@@ -41,10 +48,10 @@ def by_step(funnel: Funnel) -> list[list[str]]:
     for step in total.steps:
         aside = [f"-{step.quarantined:,}", share(step.quarantined, step.seen), ""]
         if not step.drops:
-            rows.append([f"set aside: {step.step}", *aside, f"{step.left:,}"])
+            rows.append([f"set aside: {clipped(step.step)}", *aside, f"{step.left:,}"])
             continue
-        rows.append([step.step, *_dropped(step.dropped, step.seen), f"{step.left:,}"])
-        rows += [[f"  {rule}", *_dropped(own, step.seen), ""] for rule, own in step.rules]
+        rows.append([clipped(step.step), *_dropped(step.dropped, step.seen), f"{step.left:,}"])
+        rows += [[f"  {clipped(rule)}", *_dropped(own, step.seen), ""] for rule, own in step.rules]
         if step.quarantined:
             rows.append(["  set aside", *aside, ""])
     if total.removed_bytes:
@@ -73,15 +80,19 @@ def by_rule(rules: Sequence[RuleValues]) -> list[list[str]]:
     outside = "dropped" if all(rule.scope != "all" for rule in rules) else "on the wrong side"
     rows = [["rule", "keeps", outside, "", "nearest", "document"]]
     for rule in rules:
-        name = f"{rule.reason.step}.{rule.reason.rule}"
+        name = rule_name(rule)
         if not rule.thresholds:
             rows.append([name, "", f"{rule.dropped:,}", "", "", ""])
         for bound in rule.thresholds:
             near = next((one for one in rule.nearest if one.threshold == bound.bound), None)
             found = ["", ""] if near is None else [number(near.value), clipped(near.id)]
-            part = "" if bound.share is None else f"{100 * bound.share:.2f} %"
-            rows.append([name, keeps(bound), f"{bound.broken:,}", part, *found])
+            rows.append([name, keeps(bound), f"{bound.broken:,}", share(bound.broken, bound.of), *found])
     return rows
+
+
+def rule_name(rule: RuleValues) -> str:
+    """Step and rule, as tables show them."""
+    return clipped(f"{rule.reason.step}.{rule.reason.rule}", LONGEST_NAME)
 
 
 def keeps(bound: Threshold) -> str:
@@ -105,8 +116,10 @@ def amount(size: int | None) -> str:
 
 
 def share(part: int, whole: int) -> str:
-    """A part in percent; nothing of nothing."""
-    return f"{100 * part / whole:.2f} %" if whole else ""
+    """A part in percent; nothing of nothing, and no part that is there as none."""
+    if not whole:
+        return ""
+    return "< 0.01 %" if 0 < part < whole / 20_000 else f"{100 * part / whole:.2f} %"
 
 
 def percent(part: Amount, whole: Amount) -> str:
@@ -132,7 +145,7 @@ def _heading(groups: Sequence[Group], place: int) -> str:
     steps = groups[0].steps
     name = steps[place].step
     same = [at for at, step in enumerate(steps) if step.step == name]
-    return name if len(same) == 1 else f"{name} ({same.index(place) + 1})"
+    return clipped(name) if len(same) == 1 else f"{clipped(name)} ({same.index(place) + 1})"
 
 
 def _cells(groups: Sequence[Group], steps: Sequence[int]) -> list[str]:

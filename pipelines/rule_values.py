@@ -5,8 +5,9 @@ id, which another bound or another cut of the input leaves as it is. Costs 10 ns
 of which most is the hash; memory for one row group and a few KiB a rule.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -15,8 +16,7 @@ import pyarrow as pa
 import xxhash
 
 from ..filters.document import SCORE_PREFIX
-from ..manifest import OutputFile
-from .curation import Curation, Reason, RuleRecord, StageRecord, columns_of, read_files
+from .curation import Curation, Reason, RuleRecord, StageRecord, read_files
 from .funnel import FunnelStep
 from .parts import kept_parts
 from .value_sketch import Bound, ValueSketch
@@ -47,14 +47,14 @@ class Threshold:
         bound: the last value that is kept.
         source: where it comes from; "" where the run did not record it.
         broken: documents on the wrong side, of those whose value is known.
-        share: of the documents that have a value (scope `all`), or that the step saw; None of none.
+        of: the documents that have a value (scope `all`), or that the step saw.
     """
 
     side: Side
     bound: float
     source: str
     broken: int
-    share: float | None
+    of: int
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,8 @@ class _Values:
 
     def histogram(self, thresholds: Sequence[Threshold]) -> Histogram | None:
         """Of the values, with bins that end at bounds."""
-        bins = self.sketch.bins([Bound(one.bound, one.side == "low") for one in thresholds])
+        kept = self.sketch.count > self.outside.count
+        bins = self.sketch.bins([Bound(one.bound, one.side == "low", kept) for one in thresholds])
         if bins is None:
             return None
         return Histogram(bins.log, bins.edges, self.sketch.counts(bins), self.outside.counts(bins))
@@ -179,11 +180,12 @@ class RuleCounter:
         for reason, place in groups:
             found = self._dropped.setdefault(reason, _Values())
             found.add_dropped(values[place], thresholds[place])
-            first = place[np.argsort(hashes[place], kind="stable")[:EXAMPLES]]
+            first = place[_least(hashes[place])]
             found.random += [(int(hashes[row]), example(int(row))) for row in first]
             found.random = sorted(found.random, key=lambda one: one[0])[:EXAMPLES]
             distance = np.abs(values[place] - thresholds[place]) / np.maximum(np.abs(thresholds[place]), 1e-9)
-            close = np.lexsort((hashes[place], distance))[:EXAMPLES]
+            distance = np.where(np.isfinite(distance), distance, np.inf)
+            close = _least(distance, hashes[place])
             found.nearest += [
                 (float(distance[at]), int(hashes[place[at]]), example(int(place[at])))
                 for at in close
@@ -197,11 +199,19 @@ class RuleCounter:
         Raises:
             RunError: a file is gone or damaged.
         """
-        for stage, files, columns in scored(self.curation):
-            for _, rows in read_files(stage.folder, files, list(columns)):
-                for name, (reason, rule) in columns.items():
-                    values = _floats(rows.column(name))
-                    self._all.setdefault(reason, _Values()).add_all(values, rule)
+        for stage, judge in pairwise(self.curation.stages):
+            if not stage.scored:
+                continue
+            columns = {
+                f"{SCORE_PREFIX}{step.label}.{rule.name}": (Reason(judge.name, step.name, rule.name), rule)
+                for step in self.curation.steps
+                if step.stage == judge.name
+                for rule in step.rules
+            }
+            for _, rows in read_files(stage.folder, kept_parts(stage.manifest), list(columns)):
+                for name in rows.column_names:
+                    reason, rule = columns[name]
+                    self._all.setdefault(reason, _Values()).add_all(_floats(rows.column(name)), rule)
 
     def finish(self, steps: Iterable[FunnelStep]) -> tuple[RuleValues, ...]:
         """Every rule, in the funnel's order; those without bounds and without values among them."""
@@ -230,7 +240,7 @@ class RuleCounter:
                 bound,
                 sources.get((side, bound), ""),
                 known.broken.get((side, bound), 0),
-                known.broken.get((side, bound), 0) / of if of else None,
+                of,
             )
             for side, bound in bounds
         )
@@ -249,23 +259,13 @@ class RuleCounter:
         )
 
 
-def scored(
-    curation: Curation,
-) -> Iterator[tuple[StageRecord, list[OutputFile], dict[str, tuple[Reason, RuleRecord]]]]:
-    """The files that hold scores of all documents that came to a stage: kept and dropped ones alike."""
-    for stage in curation.stages:
-        wanted = {
-            f"{SCORE_PREFIX}{step.name}.{rule.name}": (Reason(stage.name, step.name, rule.name), rule)
-            for step in curation.steps
-            if step.stage == stage.name
-            for rule in step.rules
-        }
-        kinds = [files for files in (kept_parts(stage.manifest), stage.files("dropped")) if files]
-        for files in kinds:
-            there = set(columns_of(stage.folder / files[0].path))
-            wanted = {name: one for name, one in wanted.items() if name in there}
-        if wanted:
-            yield stage, [file for files in kinds for file in files], wanted
+def _least(keys: npt.NDArray[Any], ties: npt.NDArray[Any] | None = None) -> npt.NDArray[np.int64]:
+    """The places of the few smallest of n keys, in order; of equal ones, those with the smallest of n other keys."""
+    few = np.arange(len(keys))
+    if len(keys) > EXAMPLES:
+        few = np.flatnonzero(keys <= np.partition(keys, EXAMPLES - 1)[EXAMPLES - 1])
+    order = np.argsort(keys[few], kind="stable") if ties is None else np.lexsort((ties[few], keys[few]))
+    return few[order[:EXAMPLES]]
 
 
 def _bounds(rule: RuleRecord) -> list[tuple[Side, float]]:

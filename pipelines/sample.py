@@ -27,7 +27,7 @@ from . import budget, tasks
 from .deciding import Decide
 from .documents import DocumentStage, FromParts, ReadDocuments
 from .inputs import InputFile, Split, Task
-from .parts import PartWriter, is_kept, read_part
+from .parts import HIDDEN, PartWriter, is_kept, read_part
 from .processes import start_fork_server
 from .readers.records import BATCH_BYTES
 from .readers.streams import BUFFER
@@ -158,6 +158,8 @@ def _sample(
     budget.reset_peak()  # what a kernel takes while it is compiled, once on a machine, is no worker's
     seen = _Seen()
     batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
+    if isinstance(stages[0], Decide):
+        batches = _as_part(stages[0].upstream, source, batches, folder)
     judged = []
     for stage in stages:
         started = time.process_time()
@@ -175,6 +177,18 @@ def _sample(
         columns = stage.schema().names if stage.scoring else None
         batches = read_part(folder / stage.folder.name / kept[0].path, columns) if kept else iter(())
     return Sample(seen.documents, seen.bytes, seen.text, seen.largest, seen.identities, stretch, tuple(judged))
+
+
+def _as_part(
+    stage: DocumentStage, source: str, batches: Iterator[pa.RecordBatch], folder: Path
+) -> Iterator[pa.RecordBatch]:
+    """Documents that a stage has scored as the first part of that stage, whose rows can then be kept by number."""
+    with _writer(stage, source, folder) as writer:
+        for batch in batches:
+            writer.read(batch.num_rows, 0, 0)
+            writer.keep(batch)
+        kept = [file for file in writer.finish().files if is_kept(file)]
+    return read_part(folder / stage.folder.name / kept[0].path, stage.schema().names) if kept else iter(())
 
 
 def _writer(stage: DocumentStage, source: str, folder: Path) -> PartWriter:
@@ -318,6 +332,7 @@ def _warm(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], f
     """Has every stage judge a few documents, so that what it loads once is in nobody's time."""
     batches = (batch for place in places[:1] for batch, _ in _peek(stages[0], place))
     for batch in itertools.islice(batches, 1):
+        batch = batch.select([name for name in batch.schema.names if not name.startswith(HIDDEN)])
         for stage in stages:
             if isinstance(stage, Decide):
                 continue  # it loads nothing, and the batch has no scores

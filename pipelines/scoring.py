@@ -99,6 +99,11 @@ def decide(batch: pa.RecordBatch, step: Step, options: Filter) -> tuple[Decision
     return decision, [str(name) for name in rule.drop_null().to_pylist()]
 
 
+def value_of(row: pa.RecordBatch, step: Step, rule: str) -> float:
+    """A rule's value of the first of some documents, from its column."""
+    return float(_values(row, _score(step, rule))[0])
+
+
 def needed(steps: Sequence[Step]) -> list[str]:
     """The columns that `decide` reads, beside those that name a document."""
     return [*score_columns(steps), *hidden_columns(steps).names]

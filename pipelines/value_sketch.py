@@ -25,10 +25,17 @@ _Int64 = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Bound:
-    """A bound of a rule; `below` says whether what is below it is dropped, or what is above it."""
+    """A bound of a rule.
+
+    Args:
+        value: the last one that is kept.
+        below: whether what is below it is dropped, or what is above it.
+        kept: whether there are values of documents that are kept, or of dropped ones alone.
+    """
 
     value: float
     below: bool
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -113,8 +120,8 @@ class ValueSketch:
     def bins(self, bounds: Sequence[Bound] = ()) -> Bins | None:
         """About 40 bins over all values and bounds, which end at the first two bounds where they can.
 
-        A bin that ends at a bound ends at a cell's edge next to it, on the side that is kept: what is dropped does not
-        lie in the bin beyond.
+        Cells seldom end at a bound itself: the next edge is taken on the side where it puts the fewest values into a
+        bin of the other side.
 
         Args:
             bounds: finite, in the order in which they are to be edges.
@@ -134,10 +141,14 @@ class ValueSketch:
             edges = np.concatenate([[0.0], np.round(np.exp2(exponents)) if self.whole else np.exp2(exponents)])
         else:
             edges = _grid(low, high, marks, 1.0 if self.whole else 0.0)
-            edges = np.maximum(edges, 0.0) if low >= 0 else edges
+            edges = _from_zero(edges) if low >= 0 else edges
         at_bounds = [_edge_at(bound) for bound in bounds]
         cells = [cell for cell in cell_of(edges).tolist() if all(abs(cell - other) > 1 for other in at_bounds)]
-        near = [cell for cell, mark in zip(at_bounds, marks, strict=True) if (np.abs(edges - mark) < 1e-3 * mark).any()]
+        near = [
+            cell
+            for place, (cell, mark) in enumerate(zip(at_bounds, marks, strict=True))
+            if place == 0 or (np.abs(edges - mark) <= 3e-3 * abs(mark)).any()
+        ]
         first, last = cell_of(np.array([low, high])).tolist()
         inside = [cell for cell in {*cells, *near} if first <= cell <= last + 1]
         return Bins(log, tuple(sorted({*inside, min([first, *cells[:1]]), max([last + 1, *cells[-1:]])})))
@@ -159,9 +170,11 @@ def edge_of(cells: _Int64) -> _Float64:
 
 
 def _edge_at(bound: Bound) -> int:
-    """The cell that begins at a bound, or next to it on the side that is kept."""
+    """The cell that a bound is drawn at: no value that is kept, or where none is, no dropped one, is across it."""
     cell = int(cell_of(np.array([bound.value]))[0])
-    return cell + 1 if bound.below and float(edge_of(np.array([cell]))[0]) < bound.value else cell
+    if bound.kept:  # a value on the bound is kept, and is a common one
+        return cell if bound.below else cell + 1
+    return cell + int(edge_of(np.array([cell]))[0] < bound.value) if bound.below else cell
 
 
 def _grid(low: float, high: float, marks: Sequence[float], unit: float) -> _Float64:
@@ -178,3 +191,11 @@ def _grid(low: float, high: float, marks: Sequence[float], unit: float) -> _Floa
     anchor = marks[0] if marks else low
     first, last = np.floor((low - anchor) / step), np.floor((high - anchor) / step) + 1
     return np.asarray(anchor + step * np.arange(first, last + 1), np.float64)
+
+
+def _from_zero(edges: _Float64) -> _Float64:
+    """The edges of values that are never below 0; a first bin of less than half a step goes to the next one."""
+    if edges[0] >= 0:
+        return edges
+    edges = np.maximum(edges, 0.0)
+    return np.delete(edges, 1) if len(edges) > 3 and edges[1] < (edges[3] - edges[2]) / 2 else edges

@@ -13,7 +13,12 @@ from midtrain.pipelines import judging
 class Shouts(Transform):
     """Texts in capitals; drops those that begin with x or y, each for a reason of its own."""
 
+    scored = False
     sure: bool = True
+
+    @property
+    def rules(self):
+        return ()
 
     @property
     def rewrites(self):

@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.pipelines.value_sketch import BITS, SMALLEST, Bound, ValueSketch, cell_of, edge_of
 
@@ -29,6 +29,7 @@ def ordinary(values):
     return [0.0 if abs(value) < 1e-9 else math.copysign(min(abs(value), 1e12), value) for value in values]
 
 
+@settings(deadline=None)
 @given(st.lists(FINITE, min_size=2, max_size=50))
 def test_cells_are_in_the_order_of_their_values(values):
     values = np.array(sorted(values), np.float64) + 0.0
@@ -42,6 +43,7 @@ def test_cells_are_in_the_order_of_their_values(values):
     assert (cells[np.abs(values) < SMALLEST] == 0).all()
 
 
+@settings(deadline=None)
 @given(st.floats(2 * SMALLEST, 1e300), st.booleans())
 def test_a_cell_is_no_wider_than_a_thousandth_of_its_value(value, negative):
     value = -value if negative else value
@@ -50,7 +52,10 @@ def test_a_cell_is_no_wider_than_a_thousandth_of_its_value(value, negative):
     assert high - low <= abs(value) * 2.0**-BITS * (1 + 2.0**-BITS)
 
 
-@given(VALUES, st.integers(1, 5), st.lists(st.builds(Bound, st.floats(0, 100), st.booleans()), max_size=3))
+@settings(deadline=None)
+@given(
+    VALUES, st.integers(1, 5), st.lists(st.builds(Bound, st.floats(0, 100), st.booleans(), st.booleans()), max_size=3)
+)
 def test_bins_hold_exactly_what_lies_between_their_edges(values, batches, bounds):
     values = ordinary(values)
     sketch = sketch_of(values, batches)
@@ -64,18 +69,33 @@ def test_bins_hold_exactly_what_lies_between_their_edges(values, batches, bounds
     assert all(edges[0] <= bound.value <= edges[-1] for bound in bounds if bound.value >= SMALLEST)
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(0.01, 100), st.booleans())
 def test_a_bin_of_what_is_dropped_alone_never_lies_on_the_kept_side(values, bound, below):
     dropped = [value for value in ordinary(values) if (value < bound if below else value > bound)]
     if not dropped:
         return
     sketch = sketch_of(dropped)
-    bins = sketch.bins([Bound(bound, below)])
+    bins = sketch.bins([Bound(bound, below, kept=False)])
     for (low, high), count in zip(pairwise(bins.edges), sketch.counts(bins), strict=True):
         if count:
             assert high <= bound * 1.002 if below else low >= bound * 0.998
 
 
+@settings(deadline=None)
+@given(VALUES, st.floats(0.01, 100), st.booleans())
+def test_a_bin_of_what_is_kept_alone_never_lies_on_the_wrong_side(values, bound, below):
+    kept = [value for value in ordinary(values) if (value >= bound if below else value <= bound)]
+    if not kept:
+        return
+    sketch = sketch_of(kept)
+    bins = sketch.bins([Bound(bound, below)])
+    for (low, high), count in zip(pairwise(bins.edges), sketch.counts(bins), strict=True):
+        if count:
+            assert low >= bound * 0.998 if below else high <= bound * 1.002
+
+
+@settings(deadline=None)
 @given(VALUES, st.integers(2, 6))
 def test_batches_change_nothing(values, batches):
     one, many = sketch_of(ordinary(values)), sketch_of(ordinary(values), batches)
@@ -85,6 +105,7 @@ def test_batches_change_nothing(values, batches):
     assert (one.count, one.low, one.high, one.whole) == (many.count, many.low, many.high, many.whole)
 
 
+@settings(deadline=None)
 @given(VALUES, st.floats(0.01, 1))
 def test_a_quantile_is_near_the_value_of_that_rank(values, share):
     values = sorted(ordinary(values))
