@@ -314,8 +314,8 @@ def _describe(
     hashes = used if in_arena else entry + np.uint64(5)
     at = start
     packed = _0
-    for token in range(tokens):
-        token = np.uint64(token)
+    for number in range(tokens):
+        token = np.uint64(number)
         stop = start + np.uint64(token_stops[token])
         state, characters = _0, _0
         some, every = np.uint8(0), np.uint8(255)

@@ -34,7 +34,7 @@ def _token_stop(text: Bytes, at: Any, chunk: Any, entry: Any, token: Any, words:
 
 
 @kernel
-def fill_words(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> int:
+def fill_words(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> Any:
     """Writes the words of all documents, and gives their number."""
     entries, chunk_starts, found = words[1], words[4], words[7]
     total = _0
@@ -54,7 +54,7 @@ def fill_words(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: In
 
 
 @kernel
-def count_words_of(text: Bytes, offsets: Int64, words: Any) -> int:
+def count_words_of(text: Bytes, offsets: Int64, words: Any) -> Any:
     """The number of words of all documents."""
     entries, found = words[1], words[7]
     total = _0
@@ -68,7 +68,7 @@ def count_words_of(text: Bytes, offsets: Int64, words: Any) -> int:
 
 
 @view_leaf
-def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> int:
+def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> Any:
     """What the token is to the sentencizer: `SENTENCE_END`, `UNICODE_PUNCTUATION` or 0."""
     every, characters = np.uint8(255), 0
     while at < stop:
@@ -81,7 +81,7 @@ def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> int:
 
 
 @kernel
-def fill_sentences(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> int:
+def fill_sentences(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> Any:
     """Writes the sentences of all documents, end to end, and gives their number."""
     entries, chunk_starts, chunk_stops, found, classes = words[1], words[4], words[5], words[7], words[9]
     total = 0

@@ -58,7 +58,7 @@ def sum_words(text: Bytes, start: Any, stop: Any, words: Any, sums: Int64) -> No
 
 
 @view_leaf
-def count_words(text: Bytes, start: Any, stop: Any, words: Any) -> int:
+def count_words(text: Bytes, start: Any, stop: Any, words: Any) -> Any:
     """The number of words of `text[start:stop]`."""
     entries, found = words[1], words[7]
     at, end, total = np.uint64(start), np.uint64(stop), _0
@@ -156,19 +156,19 @@ def word_hashes(words: tuple[str, ...]) -> UInt64:
 
 
 @view_leaf
-def is_joined(text: Bytes, stop: Any, start: Any) -> bool:
+def is_joined(text: Bytes, stop: Any, start: Any) -> Any:
     """Whether two chunks have one space between them, which is no token."""
     return stop + _1 == start and text[stop] == np.uint8(0x20)
 
 
 @view_leaf
-def _ends_blank(text: Bytes, before: Any, stop: Any, seen: Any) -> int:
+def _ends_blank(text: Bytes, before: Any, stop: Any, seen: Any) -> Any:
     """Whether the white space from `before` to a piece's end is a sentence of its own."""
     return 1 if seen and before < stop and not is_joined(text, before, stop) else 0
 
 
 @view_leaf
-def _is_next_line(text: Bytes, stop: Any, start: Any) -> bool:
+def _is_next_line(text: Bytes, stop: Any, start: Any) -> Any:
     """Whether a piece that ends at `stop` and one that begins at `start` can be looked up together.
 
     They can where a line feed, or one after a carriage return, is all that is between them.
@@ -177,7 +177,7 @@ def _is_next_line(text: Bytes, stop: Any, start: Any) -> bool:
 
 
 @view_leaf
-def count_sentences(text: Bytes, starts: Int64, stops: Int64, first: Any, last: Any, enough: Any, words: Any) -> int:
+def count_sentences(text: Bytes, starts: Int64, stops: Int64, first: Any, last: Any, enough: Any, words: Any) -> Any:
     """The sentences of the pieces `first` to `last`, each piece alone, as datatrove's `split_into_sentences` has them.
 
     A sentence begins with a piece's first token and, after a token that ends one, with the next that is no punctuation;
@@ -194,7 +194,7 @@ def count_sentences(text: Bytes, starts: Int64, stops: Int64, first: Any, last: 
         Their number, or any number not below `enough` if there are so many.
     """
     entries, chunk_starts, chunk_stops, found = words[1], words[4], words[5], words[7]
-    total, piece = 0, np.int64(first)
+    total, piece = np.int64(0), np.int64(first)
     while piece < last and total < enough:
         at, stop = np.uint64(starts[piece]), np.int64(stops[piece])
         after = piece + 1
