@@ -28,6 +28,7 @@ INFRASTRUCTURE: Final = frozenset(
         "datatrove_documents",
         "document",
         "kernel",
+        "language_kernels",
         "length_kernels",
         "quality_kernels",
         "rules",
