@@ -3,8 +3,8 @@
 Rules for English prose say nothing about other languages, so this comes first in most recipes; its scores stay with the
 document as columns, because a mixture may ask for more certainty than the curation did.
 Costs fastText's time for the bytes that it sees (60 ns each on one core, and 6 µs a text): of a long text 512 bytes
-from eight places, and 2 KiB from sixteen where these leave doubt. On real web text the label is that of the whole text for
-99.9 % of documents, and of texts with a known language as many are named right (.970).
+from eight places, and 2 KiB from sixteen where these leave doubt. The label is that of the whole text for
+99.9 % of real documents, and of texts in a known language as many are named right (.970).
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Language(Filter):
     Adds the columns `language` (code of the most probable language of all that the model knows, null for a text
     without a word) and `score.language.<code>` for each code in `keep` (probability; 0 where it is below `least`).
 
-    A text of more than nine windows is sampled: eight windows, evenly spread. Where its best language then has less than
-    the probability `sure`, it is sampled again, twice as many windows of twice the size. Both are options; what is
+    A text of more than nine windows is sampled: eight windows, evenly spread. Where its best language then has less
+    than the probability `sure`, it is sampled again, twice as many windows of twice the size. Both are options; what is
     sampled depends on the text alone.
     """
 

@@ -105,10 +105,9 @@ def test_the_bound_changes_no_score(make_batch: Make) -> None:
 
 @needs_model
 def test_a_text_whose_languages_are_all_improbable_has_the_best_of_them(make_batch: Make) -> None:
-    assert Language(keep=("en",), least=0.999).annotate(make_batch(TEXTS[:2])).column("language").to_pylist() == [
-        "en",
-        "de",
-    ]
+    batch = Language(keep=("en",), least=0.9999, min_score=1.0).annotate(make_batch(TEXTS[:2]))
+    assert batch.column("language").to_pylist() == ["en", "de"]
+    assert batch.column("score.language.en").to_pylist() == [0, 0]
 
 
 @needs_model
