@@ -34,6 +34,7 @@ INFRASTRUCTURE: Final = frozenset(
         "fineweb_kernels",
         "hash_table",
         "kernel",
+        "language_kernels",
         "length_kernels",
         "machine",
         "ngram_kernels",
