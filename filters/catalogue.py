@@ -31,6 +31,8 @@ INFRASTRUCTURE: Final = frozenset(
         "datatrove_blocks",
         "datatrove_documents",
         "document",
+        "fasttext_kernels",
+        "fasttext_model",
         "fineweb_kernels",
         "hash_table",
         "kernel",
