@@ -8,7 +8,6 @@ import pydantic
 import pytest
 from midtrain.filters import catalogue
 from midtrain.filters.document import DocumentBatch
-from midtrain.filters.language import Language
 from midtrain.filters.rules import Filter
 
 Make = Callable[[Sequence[str]], DocumentBatch]
@@ -54,6 +53,8 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
         return [not value]
     if get_origin(annotation) is Literal:
         return [choice for choice in get_args(annotation) if choice != value]
+    if isinstance(value, dict):
+        return [{key: bound * 0.9 for key, bound in value.items()}]
     if value is None:
         return [10, 1, 0.5]
     return [value * 0.9, value + 1, value - 1, value // 2] if isinstance(value, int | float) else []
@@ -64,8 +65,8 @@ def is_number(step: Filter, option: str) -> bool:
     return not isinstance(value, bool) and isinstance(value, int | float | None)
 
 
-def ends(step: Filter) -> list[tuple[str, float | None, float | None]]:
-    return [(rule.name, rule.low, rule.high) for rule in step.rules]
+def ends(step: Filter) -> list[tuple[str, float | None, float | None, float | None]]:
+    return [(rule.name, rule.low, rule.high, rule.exempt) for rule in step.rules]
 
 
 def values(step: Filter, batch: DocumentBatch) -> dict[str, list[Any]]:
@@ -135,9 +136,3 @@ def test_scores_decide_as_the_step_does(make_batch: Make) -> None:
         assert direct.rule.tolist() == derived.rule.tolist()
         np.testing.assert_array_equal(direct.value, derived.value)
         np.testing.assert_array_equal(direct.threshold, derived.threshold)
-
-
-def test_a_bound_below_what_the_model_reports_makes_new_scores() -> None:
-    usual, low = Language(keep=("en",)), Language(keep=("en",), min_score=0.001)
-    assert usual.scoring == Language(keep=("en",), min_score=0.9).scoring
-    assert usual.scoring != low.scoring
