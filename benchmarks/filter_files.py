@@ -1,4 +1,4 @@
-"""The rule sets from file to file: what a task of `midtrain curate` takes beside datatrove's pipeline and beside its parts.
+"""The rule sets from file to file: a task of `midtrain curate` beside datatrove's pipeline, and beside its own parts.
 
 What is fast in memory can be slow behind a reader and before a writer. The chain of FineWeb's rule sets is held to
 datatrove's; each rule set to what reading, deciding and writing take when they are measured apart.
@@ -29,9 +29,8 @@ from midtrain.pipelines.curate import plan
 from midtrain.pipelines.documents import DocumentStage
 from midtrain.pipelines.parts import PartWriter
 from midtrain.pipelines.reading import read
-from published_filters import Pair, decide, pairs, stratified
-
-from filters import SLICE_BYTES, Row, Slice, user_seconds
+from published_filters import Pair, decide, pairs
+from slices import SLICE_BYTES, Row, Slice, stratified, user_seconds
 
 ROUNDS = 3
 CHAIN_TARGETS = (90.0, 110.0)  # of datatrove's speed, from an empty cache and in steady state

@@ -8,33 +8,19 @@ Costs about 10 minutes: three rounds over a slice of 12 MB, of which datatrove t
 import argparse
 import json
 import os
-import resource
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from datatrove.data import Document
 from midtrain.filters import chunk_cache
-from midtrain.filters.document import DocumentBatch
-from midtrain.filters.view_kernels import count_words_of
-from published_filters import Pair, batch_of, batches, decide, pairs, stratified, their_verdict, verdicts
+from published_filters import Pair, decide, pairs, their_verdict, verdicts
+from slices import SLICE_BYTES, Row, Slice, stratified, user_seconds
 
-SLICE_BYTES = 12_000_000
 ROUNDS = 3
 # Ratio to datatrove's decisions, from an empty cache, when every value is written.
 ALL_VALUES = {"gopher_repetition": 65.0, "fineweb_quality": 33.0}
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    ours: float
-    peer: float
-    unit: str
-    ratio: float
-    target: float
-    holds: bool
 
 
 @dataclass(frozen=True)
@@ -49,42 +35,6 @@ class Seconds:
     peer: float
     missed: int
     missed_steady: int
-
-
-def user_seconds(run: Callable[[], object]) -> float:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
-    run()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_utime - before
-
-
-class Slice:
-    """The text that is measured, and the other text by which the cache is brought to its steady state."""
-
-    def __init__(self, texts: Sequence[str], others: Sequence[str]) -> None:
-        self.texts = texts
-        self.others = list(batches(others))
-        self._record_batch = batch_of(texts).record_batch
-        self.megabytes = sum(len(text.encode()) for text in texts) / 1e6
-        self.other_megabytes = sum(len(text.encode()) for text in others) / 1e6
-
-    def fresh(self) -> DocumentBatch:
-        """The documents, with nothing computed yet."""
-        return DocumentBatch(self._record_batch)
-
-    def segment(self) -> None:
-        """What every rule that asks for words cannot do without."""
-        _segment(self.fresh())
-
-    def warm(self) -> None:
-        """Leaves the cache as it is behind all of the other text, and none of the slice."""
-        chunk_cache.clear()
-        for batch in self.others:
-            _segment(batch)
-
-
-def _segment(batch: DocumentBatch) -> None:
-    with chunk_cache.opened(batch) as words:
-        count_words_of(batch.text_bytes, batch.text_offsets, words)
 
 
 def measure(pair: Pair, text: Slice) -> Seconds:

@@ -4,16 +4,10 @@ The benchmark and the comparison over whole corpora must mean the same by "the s
 Costs nothing by itself; datatrove's blocks load spaCy when they see their first text (two seconds).
 """
 
-import gzip
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import orjson
-import pyarrow as pa
-import zstandard
 from datatrove.data import Document
 from datatrove.pipeline.filters import (
     C4QualityFilter,
@@ -23,7 +17,7 @@ from datatrove.pipeline.filters import (
 )
 from datatrove.pipeline.filters.base_filter import BaseFilter
 from midtrain.filters.c4 import C4
-from midtrain.filters.document import SCHEMA, DocumentBatch
+from midtrain.filters.document import DocumentBatch
 from midtrain.filters.fineweb_quality import FinewebQuality
 from midtrain.filters.gopher_quality import GopherQuality
 from midtrain.filters.gopher_repetition import GopherRepetition
@@ -31,6 +25,13 @@ from midtrain.filters.rules import Decision, Filter, Transform
 
 # datatrove's reason by (step, rule, side of the bounds): the side is "low" or "high".
 REASONS: Final = {
+    ("GopherRepetition", "characters", "low"): "empty",
+    ("GopherRepetition", "duplicate_paragraphs", "high"): "dup_para_frac",
+    ("GopherRepetition", "duplicate_paragraph_characters", "high"): "dup_para_char_frac",
+    ("GopherRepetition", "duplicate_lines", "high"): "dup_line_frac",
+    ("GopherRepetition", "duplicate_line_characters", "high"): "dup_line_char_frac",
+    **{("GopherRepetition", f"top_{n}_gram", "high"): f"top_{n}_gram" for n in (2, 3, 4)},
+    **{("GopherRepetition", f"duplicate_{n}_grams", "high"): f"duplicated_{n}_n_grams" for n in range(5, 11)},
     ("GopherQuality", "words", "low"): "gopher_short_doc",
     ("GopherQuality", "words", "high"): "gopher_long_doc",
     ("GopherQuality", "mean_word_length", "low"): "gopher_below_avg_threshold",
@@ -144,45 +145,3 @@ def their_verdict(blocks: Sequence[BaseFilter], document: Document) -> Verdict:
         if answer is not True:
             return Verdict(answer[1], "")
     return Verdict(KEPT, document.text)
-
-
-def texts_of(path: Path) -> Iterator[str]:
-    """The texts of a .jsonl, .jsonl.gz or .jsonl.zst file."""
-    opener = {".gz": gzip.open, ".zst": zstandard.open}.get(path.suffix, Path.open)
-    with opener(path, "rb") as stream:
-        for line in io.BufferedReader(stream):
-            yield orjson.loads(line)["text"]
-
-
-def corpora(folder: Path) -> list[Path]:
-    """The JSONL files of a folder, sorted."""
-    return sorted(path for path in folder.iterdir() if ".jsonl" in path.suffixes)
-
-
-def stratified(folder: Path, size: int) -> tuple[list[str], list[str]]:
-    """Every k-th document of all files, about `size` bytes of text in all, and the other documents."""
-    texts = [text for path in corpora(folder) for text in texts_of(path)]
-    every = max(sum(len(text.encode()) for text in texts) // size, 1)
-    first = every // 2
-    return texts[first::every], [text for number, text in enumerate(texts) if number % every != first]
-
-
-def batch_of(texts: Sequence[str]) -> DocumentBatch:
-    """Documents with these texts; the id is the number."""
-    columns = {"id": list(map(str, range(len(texts)))), "text": list(texts), "source": ["benchmark"] * len(texts)}
-    arrays = [pa.array(columns.get(field.name, [None] * len(texts)), field.type) for field in SCHEMA]
-    return DocumentBatch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
-
-
-def batches(texts: Iterable[str], size: int = 16_000_000) -> Iterator[DocumentBatch]:
-    """Batches of about `size` characters."""
-    held: list[str] = []
-    characters = 0
-    for text in texts:
-        held.append(text)
-        characters += len(text)
-        if characters >= size:
-            yield batch_of(held)
-            held, characters = [], 0
-    if held:
-        yield batch_of(held)

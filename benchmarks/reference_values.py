@@ -41,22 +41,23 @@ def gopher_quality(text: str) -> dict[str, float]:
 
 
 def gopher_repetition(text: str) -> dict[str, float]:
-    """The thirteen values by datatrove's names for their reasons."""
+    """The fourteen values by the names of our rules."""
     paragraphs, lines = re.split(r"\n{2,}", text.strip()), re.split(r"\n+", text)
     words = split_into_words(text, "eng")
     same_paragraphs, paragraph_characters = find_duplicates(paragraphs)
     same_lines, line_characters = find_duplicates(lines)
     values = {
-        "dup_para_frac": same_paragraphs / len(paragraphs),
-        "dup_para_char_frac": _share(paragraph_characters, len(text)),
-        "dup_line_frac": same_lines / len(lines),
-        "dup_line_char_frac": _share(line_characters, len(text)),
+        "characters": float(len(text)),
+        "duplicate_paragraphs": same_paragraphs / len(paragraphs),
+        "duplicate_paragraph_characters": _share(paragraph_characters, len(text)),
+        "duplicate_lines": same_lines / len(lines),
+        "duplicate_line_characters": _share(line_characters, len(text)),
     }
     for n in (2, 3, 4):
         n_grams = get_n_grams(words, n)
         values[f"top_{n}_gram"] = _share(find_top_duplicate(n_grams), len(text)) if n_grams else 0.0
     for n in range(5, 11):
-        values[f"duplicated_{n}_n_grams"] = _share(find_all_duplicate(words, n), len(text))
+        values[f"duplicate_{n}_grams"] = _share(find_all_duplicate(words, n), len(text))
     return values
 
 
