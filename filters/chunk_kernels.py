@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from .characters import ALPHABETIC, PUNCTUATION, SENTENCE_END, UNICODE_PUNCTUATION
 from .english.tokenizer import tokenize
-from .kernel import leaf
+from .kernel import view_leaf
 from .machine import load_8, lowest_bit
 from .spans import space_bytes
 
@@ -61,7 +61,7 @@ _P3: Final = np.uint64(0xFF51AFD7ED558CCD)
 BASE: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
-@leaf
+@view_leaf
 def _eight(text: Bytes, at: Any) -> Any:
     """Eight bytes from `at` on, zeros where the text ends."""
     size = np.uint64(len(text))
@@ -76,7 +76,7 @@ def _eight(text: Bytes, at: Any) -> Any:
     return word
 
 
-@leaf
+@view_leaf
 def _may_be_space(word: Any) -> Any:
     """The top bit of each byte that may begin white space: up to 0x20, 0xC2, 0xE0-0xE3.
 
@@ -88,7 +88,7 @@ def _may_be_space(word: Any) -> Any:
     return (low | (wide - _ONES) & ~wide | (three - _ONES) & ~three) & _TOPS
 
 
-@leaf
+@view_leaf
 def _find_chunks(text: Bytes, at: Any, stop: Any, spaces: Bytes, starts: UInt64, stops: UInt64, keys: UInt64) -> Any:
     """The next chunks of `text[at:stop]`, at most a block, with their keys: (number, where to go on).
 
@@ -149,7 +149,7 @@ def _find_chunks(text: Bytes, at: Any, stop: Any, spaces: Bytes, starts: UInt64,
     return count, at
 
 
-@leaf
+@view_leaf
 def _slot_of(slots: UInt32, mask: Any, key: Any) -> Any:
     """The first slot of the key's run whose tag is the key's, or the empty one at the run's end."""
     tag = key >> np.uint64(_TAG_SHIFT)
@@ -161,14 +161,14 @@ def _slot_of(slots: UInt32, mask: Any, key: Any) -> Any:
         place = (place + _1) & mask
 
 
-@leaf
+@view_leaf
 def _is_entry(entries: UInt64, entry: Any, first: Any, second: Any, size: Any) -> Any:
     """Whether the entry that begins at word `entry` is the chunk's."""
     other = entries[entry + np.uint64(4)] >> np.uint64(_SIZE_BITS) & _BYTE ^ size
     return (entries[entry] ^ first | entries[entry + _1] ^ second | other) == _0
 
 
-@leaf
+@view_leaf
 def _put_slot(slots: UInt32, mask: Any, key: Any, entry: Any) -> None:
     """Writes the number of an entry into the first empty slot of its key's run."""
     place = key & mask
@@ -177,7 +177,7 @@ def _put_slot(slots: UInt32, mask: Any, key: Any, entry: Any) -> None:
     slots[place] = np.uint32(key >> np.uint64(_TAG_SHIFT) << np.uint64(_SLOT_ENTRY_BITS) | entry)
 
 
-@leaf
+@view_leaf
 def _entry_key(entries: UInt64, entry: Any) -> Any:
     """The 64-bit hash of the chunk whose entry begins at word `entry`, as `_find_chunks` makes it."""
     size = entries[entry + np.uint64(4)] >> np.uint64(_SIZE_BITS) & _BYTE
@@ -186,7 +186,7 @@ def _entry_key(entries: UInt64, entry: Any) -> Any:
     return key ^ key >> np.uint64(29)
 
 
-@leaf
+@view_leaf
 def _lay_slots(slots: UInt32, size: Any, entries: UInt64, count: Any) -> None:
     """Makes the first `size` slots anew from the entries."""
     slots[:size] = 0
@@ -195,25 +195,26 @@ def _lay_slots(slots: UInt32, size: Any, entries: UInt64, count: Any) -> None:
         _put_slot(slots, np.uint64(size) - _1, _entry_key(entries, entry), np.uint64(number))
 
 
-@leaf
+@view_leaf
 def _arena_words(tokens: Any) -> Any:
     """Words that the tokens of an entry take in the arena: a hash each, and their lengths, eight in a word."""
     return tokens + (tokens + np.uint64(7) >> _3) if tokens > _3 else _0
 
 
-@leaf
+@view_leaf
 def _sweep(entries: UInt64, arena: UInt64, state: Int64) -> None:
     """Forgets entries that were not looked up since the last sweep, and of the others as many as leave half the room.
 
     Entries stand in the order of their words in the arena, so that both close up in place.
     """
     count, room = state[COUNT], len(entries) // ENTRY
-    hit = np.zeros(4, np.int64)
+    once, twice, often = 0, 0, 0
     for number in range(1, count):
-        hit[entries[np.uint64(number * ENTRY + 4)] >> np.uint64(_HITS) & _3] += 1
-    least = 1
-    while least < 4 and hit[least:].sum() * 2 > room:
-        least += 1
+        hits = entries[np.uint64(number * ENTRY + 4)] >> np.uint64(_HITS) & _3
+        once += hits >= _1
+        twice += hits >= _2
+        often += hits == _3
+    least = 1 if once * 2 <= room else 2 if twice * 2 <= room else 3 if often * 2 <= room else 4
     kept, used = _1, _0
     for number in range(1, count):
         entry = np.uint64(number * ENTRY)
@@ -237,7 +238,7 @@ def _sweep(entries: UInt64, arena: UInt64, state: Int64) -> None:
     state[SWEEPS] += 1
 
 
-@leaf
+@view_leaf
 def _make_room(slots: UInt32, entries: UInt64, arena: UInt64, state: Int64) -> None:
     """Sees to it that a block of new chunks fits: sweeps where entries or arena are full, doubles slots that are."""
     room, words = len(entries) // ENTRY, BLOCK * (LONGEST + LONGEST // 8 + 1)
@@ -250,7 +251,7 @@ def _make_room(slots: UInt32, entries: UInt64, arena: UInt64, state: Int64) -> N
         _lay_slots(slots, size * 2, entries, state[COUNT])
 
 
-@leaf
+@view_leaf
 def decode(text: Bytes, at: Any) -> Any:
     """The code point at byte `at` of valid UTF-8, and where the next one begins."""
     lead = np.uint32(text[at])
@@ -266,7 +267,7 @@ def decode(text: Bytes, at: Any) -> Any:
     return point | np.uint32(text[at + _3] & 0x3F), at + np.uint64(4)
 
 
-@leaf
+@view_leaf
 def hash_token(text: Bytes, start: Any, stop: Any) -> Any:
     """The hash of the token `text[start:stop]`, and the number of its characters.
 
@@ -281,7 +282,7 @@ def hash_token(text: Bytes, start: Any, stop: Any) -> Any:
     return state, characters
 
 
-@leaf
+@view_leaf
 def scramble(point: Any) -> Any:
     """A code point spread over 64 bits, so that no two short strings differ by a multiple of a power of two alone."""
     word = (np.uint64(point) + _1) * _P1
@@ -289,7 +290,7 @@ def scramble(point: Any) -> Any:
     return word ^ word >> np.uint64(32)
 
 
-@leaf
+@view_leaf
 def _describe(
     text: Bytes,
     start: Any,
@@ -313,8 +314,8 @@ def _describe(
     hashes = used if in_arena else entry + np.uint64(5)
     at = start
     packed = _0
-    for token in range(tokens):
-        token = np.uint64(token)
+    for number in range(tokens):
+        token = np.uint64(number)
         stop = start + np.uint64(token_stops[token])
         state, characters = _0, _0
         some, every = np.uint8(0), np.uint8(255)
@@ -362,7 +363,7 @@ def _describe(
     entries[entry + np.uint64(4)] = fields
 
 
-@leaf
+@view_leaf
 def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, key: Any, words: Any) -> Any:
     """The place of the entry of a chunk that its first slot does not lead to; it is added where there is none."""
     slots, entries, arena, state = words[0], words[1], words[2], words[3]
@@ -396,7 +397,7 @@ def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, ke
     return entry
 
 
-@leaf
+@view_leaf
 def look_up(text: Bytes, at: Any, stop: Any, words: Any) -> Any:
     """Looks up the next block of chunks of `text[at:stop]`: (number of chunks, where to go on).
 

@@ -204,7 +204,8 @@ class DocumentBatch:
         if place < 0:
             changed = self.record_batch.append_column(name, column)
         else:
-            changed = self.record_batch.set_column(place, name, column)
+            field = self.record_batch.schema.field(place).with_type(column.type)  # as nullable as it was
+            changed = self.record_batch.set_column(place, field, column)
         if name in SCHEMA.names and not SCHEMA.field(name).nullable:
             return DocumentBatch(changed)
         _check_columns(changed.schema)

@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .kernel import kernel, leaf
+from .kernel import kernel, view_leaf
 
 Int64 = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -48,7 +48,7 @@ def _line_ends() -> Bytes:
     return table
 
 
-@leaf
+@view_leaf
 def wide_space_bytes(first: Any, second: Any, third: Any) -> int:
     """Bytes of the white space outside ASCII that these bytes are, else 0: U+0085, 00A0, 1680, 2000-200A, 2028, 2029,
     202F, 205F, 3000."""
@@ -63,7 +63,7 @@ def wide_space_bytes(first: Any, second: Any, third: Any) -> int:
     return 3 if first == 0xE1 and second == 0x9A and third == 0x80 else 0
 
 
-@leaf
+@view_leaf
 def _wide_line_end_bytes(first: Any, second: Any, third: Any) -> int:
     """Bytes of the line end outside ASCII that these bytes are, else 0: U+0085, 2028, 2029."""
     if first == 0xC2:
@@ -134,7 +134,7 @@ def _fill_lines(text: Bytes, offsets: Int64, table: Bytes, start: Int64, stop: I
     return lines
 
 
-@leaf
+@view_leaf
 def space_bytes(text: Bytes, at: Any, end: Any, spaces: Bytes) -> Any:
     """Bytes of the white space that begins at `at`, uint64, 0 where none does."""
     kind = np.uint64(spaces[text[at]])
@@ -145,7 +145,7 @@ def space_bytes(text: Bytes, at: Any, end: Any, spaces: Bytes) -> Any:
     return np.uint64(wide_space_bytes(text[at], second, third))
 
 
-@leaf
+@view_leaf
 def strip(text: Bytes, at: Any, end: Any, spaces: Bytes) -> Any:
     """`text[at:end]` without white space at its ends, as `str.strip()` has it: (start, stop), uint64."""
     while at < end:
@@ -245,7 +245,7 @@ def line_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:
     return start[:lines], stop[:lines], ends
 
 
-@leaf
+@view_leaf
 def hash_bytes(text: Bytes, start: int, stop: int) -> np.uint64:
     """64-bit hash of `text[start:stop]`: FNV-1a, then the finalizer of MurmurHash3 so that all bits are usable.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .characters import SENTENCE_END, UNICODE_PUNCTUATION
 from .chunk_kernels import ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, decode, look_up
-from .kernel import kernel, leaf
+from .kernel import kernel, view_leaf
 from .word_kernels import is_joined, token_characters
 
 Bytes = npt.NDArray[np.uint8]
@@ -22,7 +22,7 @@ _BYTE: Final = np.uint64(0xFF)
 _HALF: Final = np.uint64(0xFFFFFFFF)
 
 
-@leaf
+@view_leaf
 def _token_stop(text: Bytes, at: Any, chunk: Any, entry: Any, token: Any, words: Any) -> Any:
     """One past the last byte of a token of a chunk of the last block, which begins at byte `at`."""
     if entry == _0:
@@ -34,7 +34,7 @@ def _token_stop(text: Bytes, at: Any, chunk: Any, entry: Any, token: Any, words:
 
 
 @kernel
-def fill_words(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> int:
+def fill_words(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> Any:
     """Writes the words of all documents, and gives their number."""
     entries, chunk_starts, found = words[1], words[4], words[7]
     total = _0
@@ -54,7 +54,7 @@ def fill_words(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: In
 
 
 @kernel
-def count_words_of(text: Bytes, offsets: Int64, words: Any) -> int:
+def count_words_of(text: Bytes, offsets: Int64, words: Any) -> Any:
     """The number of words of all documents."""
     entries, found = words[1], words[7]
     total = _0
@@ -67,8 +67,8 @@ def count_words_of(text: Bytes, offsets: Int64, words: Any) -> int:
     return np.int64(total)
 
 
-@leaf
-def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> int:
+@view_leaf
+def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> Any:
     """What the token is to the sentencizer: `SENTENCE_END`, `UNICODE_PUNCTUATION` or 0."""
     every, characters = np.uint8(255), 0
     while at < stop:
@@ -81,7 +81,7 @@ def _token_kind(text: Bytes, at: Any, stop: Any, classes: Bytes) -> int:
 
 
 @kernel
-def fill_sentences(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> int:
+def fill_sentences(text: Bytes, offsets: Int64, words: Any, starts: Int64, stops: Int64, ends: Int64) -> Any:
     """Writes the sentences of all documents, end to end, and gives their number."""
     entries, chunk_starts, chunk_stops, found, classes = words[1], words[4], words[5], words[7], words[9]
     total = 0

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .chunk_kernels import ENTRY_LENGTHS, ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, hash_token, look_up
-from .kernel import kernel, leaf
+from .kernel import kernel, view_leaf
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -38,7 +38,7 @@ _32: Final = np.uint64(32)
 _SENTENCE_BYTES: Final = 160
 
 
-@leaf
+@view_leaf
 def sum_words(text: Bytes, start: Any, stop: Any, words: Any, sums: Int64) -> None:
     """Sets the `SUMS` sums of `text[start:stop]`, a piece of valid UTF-8; `words` comes from `chunk_cache.opened`."""
     entries, found = words[1], words[7]
@@ -57,8 +57,8 @@ def sum_words(text: Bytes, start: Any, stop: Any, words: Any, sums: Int64) -> No
     sums[STOP_WORDS] = fields & _BYTE
 
 
-@leaf
-def count_words(text: Bytes, start: Any, stop: Any, words: Any) -> int:
+@view_leaf
+def count_words(text: Bytes, start: Any, stop: Any, words: Any) -> Any:
     """The number of words of `text[start:stop]`."""
     entries, found = words[1], words[7]
     at, end, total = np.uint64(start), np.uint64(stop), _0
@@ -69,7 +69,7 @@ def count_words(text: Bytes, start: Any, stop: Any, words: Any) -> int:
     return np.int64(total)
 
 
-@leaf
+@view_leaf
 def token_characters(entry: Any, token: Any, words: Any) -> Any:
     """The number of characters of a token, by its place in its chunk, and that of the entry, which is kept."""
     entries, arena = words[1], words[2]
@@ -79,7 +79,7 @@ def token_characters(entry: Any, token: Any, words: Any) -> Any:
     return arena[entries[entry + _5] + tokens + (token >> _3)] >> ((token & np.uint64(7)) << _3) & _BYTE
 
 
-@leaf
+@view_leaf
 def token_hash(text: Bytes, chunk: Any, entry: Any, token: Any, words: Any) -> Any:
     """The hash of a token of a chunk of the last block, and the number of its characters.
 
@@ -101,7 +101,7 @@ def token_hash(text: Bytes, chunk: Any, entry: Any, token: Any, words: Any) -> A
     return arena[entries[entry + _5] + token], characters
 
 
-@leaf
+@view_leaf
 def count_stop_words(
     text: Bytes, start: Any, stop: Any, words: Any, stop_hashes: UInt64, seen: npt.NDArray[np.bool_], enough: int
 ) -> int:
@@ -155,20 +155,20 @@ def word_hashes(words: tuple[str, ...]) -> UInt64:
     return hashes
 
 
-@leaf
-def is_joined(text: Bytes, stop: Any, start: Any) -> bool:
+@view_leaf
+def is_joined(text: Bytes, stop: Any, start: Any) -> Any:
     """Whether two chunks have one space between them, which is no token."""
     return stop + _1 == start and text[stop] == np.uint8(0x20)
 
 
-@leaf
-def _ends_blank(text: Bytes, before: Any, stop: Any, seen: Any) -> int:
+@view_leaf
+def _ends_blank(text: Bytes, before: Any, stop: Any, seen: Any) -> Any:
     """Whether the white space from `before` to a piece's end is a sentence of its own."""
     return 1 if seen and before < stop and not is_joined(text, before, stop) else 0
 
 
-@leaf
-def _is_next_line(text: Bytes, stop: Any, start: Any) -> bool:
+@view_leaf
+def _is_next_line(text: Bytes, stop: Any, start: Any) -> Any:
     """Whether a piece that ends at `stop` and one that begins at `start` can be looked up together.
 
     They can where a line feed, or one after a carriage return, is all that is between them.
@@ -176,8 +176,8 @@ def _is_next_line(text: Bytes, stop: Any, start: Any) -> bool:
     return (start == stop + 1 or (start == stop + 2 and text[stop] == 0x0D)) and text[start - 1] == 0x0A
 
 
-@leaf
-def count_sentences(text: Bytes, starts: Int64, stops: Int64, first: Any, last: Any, enough: Any, words: Any) -> int:
+@view_leaf
+def count_sentences(text: Bytes, starts: Int64, stops: Int64, first: Any, last: Any, enough: Any, words: Any) -> Any:
     """The sentences of the pieces `first` to `last`, each piece alone, as datatrove's `split_into_sentences` has them.
 
     A sentence begins with a piece's first token and, after a token that ends one, with the next that is no punctuation;
@@ -194,7 +194,7 @@ def count_sentences(text: Bytes, starts: Int64, stops: Int64, first: Any, last: 
         Their number, or any number not below `enough` if there are so many.
     """
     entries, chunk_starts, chunk_stops, found = words[1], words[4], words[5], words[7]
-    total, piece = 0, np.int64(first)
+    total, piece = np.int64(0), np.int64(first)
     while piece < last and total < enough:
         at, stop = np.uint64(starts[piece]), np.int64(stops[piece])
         after = piece + 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 from .classes import ALPHA_UPPER, BEFORE_PERIOD, PREFIX, SUFFIX, UNIT_END, before, classes_of, width
 from .strings import LONGEST, UNIT, find
 
@@ -19,12 +19,12 @@ _0, _1, _2, _3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 _LONGEST = np.uint64(LONGEST)
 
 
-@leaf
+@view_leaf
 def _is_digit(byte: Any) -> Any:
     return (byte >= 0x30) & (byte <= 0x39)
 
 
-@leaf
+@view_leaf
 def prefix_bytes(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> Any:
     """Bytes of the prefix of `text[start:stop]`, which is not empty; 0 if it has none."""
     if classes_of(text, start, pages, classes) & PREFIX:
@@ -44,7 +44,7 @@ def prefix_bytes(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -
     return _0
 
 
-@leaf
+@view_leaf
 def _period_bytes(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> Any:
     """Bytes of the suffix of a piece that ends with a period and has a character before it."""
     if text[stop - _2] == 0x2E:
@@ -66,7 +66,7 @@ def _period_bytes(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) 
     return _0
 
 
-@leaf
+@view_leaf
 def _unit_bytes(text: Bytes, start: Any, stop: Any, slots: Any, strings: Any, masks: Any) -> Any:
     """Bytes of the unit or currency at the end, which must follow a digit; 0 if there is none.
 
@@ -83,7 +83,7 @@ def _unit_bytes(text: Bytes, start: Any, stop: Any, slots: Any, strings: Any, ma
     return stop - at if number >= 0 and masks[number, UNIT] else _0
 
 
-@leaf
+@view_leaf
 def suffix_bytes(
     text: Bytes, start: Any, stop: Any, pages: Any, classes: Any, slots: Any, strings: Any, masks: Any
 ) -> Any:

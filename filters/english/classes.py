@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -36,14 +36,14 @@ _8, _12, _18, _255 = np.uint64(8), np.uint64(12), np.uint64(18), np.uint64(255)
 _ASCII, _TWO, _THREE, _FOUR = np.uint64(0x80), np.uint64(0xC0), np.uint64(0xE0), np.uint64(0xF0)
 
 
-@leaf
+@view_leaf
 def width(text: Bytes, at: Any) -> Any:
     """Bytes of the character that starts at `at`: uint64."""
     first = np.uint64(text[at])
     return _1 + np.uint64(first >= _TWO) + np.uint64(first >= _THREE) + np.uint64(first >= _FOUR)
 
 
-@leaf
+@view_leaf
 def before(text: Bytes, at: Any) -> Any:
     """Where the character starts that ends just before `at`; the caller knows that there is one."""
     at -= _1
@@ -52,7 +52,7 @@ def before(text: Bytes, at: Any) -> Any:
     return at
 
 
-@leaf
+@view_leaf
 def classes_of(text: Bytes, at: Any, pages: Any, classes: Any) -> Any:
     """The classes of the character that starts at `at`: uint16."""
     first = np.uint64(text[at])

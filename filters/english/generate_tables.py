@@ -77,7 +77,7 @@ def _code_point_classes(tokenizer: Any) -> npt.NDArray[np.uint16]:
     table = np.zeros(CODE_POINTS, np.uint16)
     for bit, expression in expressions.items():
         table[[ord(found) for found in re.findall(expression, everything)]] |= bit
-    # A prefix whatever follows it, a suffix whatever comes before it: asked with a neighbour that no rule names but +'s.
+    # A prefix whatever follows it, a suffix whatever comes before it: asked with a neighbour that rules hardly name.
     table[[point for point in points if tokenizer.find_prefix(chr(point) + "0")]] |= classes.PREFIX
     table[[point for point in points if tokenizer.find_suffix("\x01" + chr(point))]] |= classes.SUFFIX
     return table

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 from .classes import ALPHA, ALPHA_LOWER, ALPHA_UPPER, DIGIT, INFIX, OPERATOR, QUOTE, classes_of, width
 
 Bytes = npt.NDArray[np.uint8]
@@ -19,13 +19,13 @@ _0, _1, _2, _3 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3)
 _NONE = np.uint16(0)
 
 
-@leaf
+@view_leaf
 def _is(text: Bytes, at: Any, stop: Any, mask: Any, pages: Any, classes: Any) -> bool:
     """Whether a character of one of the classes in `mask` starts at `at`."""
     return bool(at < stop and classes_of(text, at, pages, classes) & mask != 0)
 
 
-@leaf
+@view_leaf
 def _hyphen_bytes(text: Bytes, at: Any, stop: Any, pages: Any, classes: Any) -> Any:
     """Bytes of the hyphen or dash at `at` that a letter follows, else 0: - -- --- ~ – — ——."""
     first = text[at]
@@ -48,7 +48,7 @@ def _hyphen_bytes(text: Bytes, at: Any, stop: Any, pages: Any, classes: Any) -> 
     return after - at if _is(text, after, stop, ALPHA, pages, classes) else _0
 
 
-@leaf
+@view_leaf
 def _infix_bytes(text: Bytes, at: Any, stop: Any, left: Any, here: Any, pages: Any, classes: Any) -> Any:
     """Bytes of the infix at `at`, else 0; `left` and `here` are the classes before and at `at`."""
     byte = text[at]
@@ -75,7 +75,7 @@ def _infix_bytes(text: Bytes, at: Any, stop: Any, left: Any, here: Any, pages: A
     return _hyphen_bytes(text, at, stop, pages, classes)
 
 
-@leaf
+@view_leaf
 def split_infixes(
     text: Bytes, origin: Any, start: Any, stop: Any, pages: Any, classes: Any, stops: Any, tokens: Any
 ) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -27,14 +27,14 @@ _LENGTH_MASK = np.uint64(LENGTH_ROWS - 1)
 _OFFSET, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
-@leaf
+@view_leaf
 def lengths_from(text: Bytes, at: Any, stop: Any, lengths: Any) -> Any:
     """Bit sets of lengths that strings with these first two bytes have: exceptions in bits 0–31, patterns in 32–63."""
     second = np.uint64(text[at + _1]) if at + _1 < stop else np.uint64(0)
     return lengths[(np.uint64(text[at]) | second << _4) & _LENGTH_MASK]
 
 
-@leaf
+@view_leaf
 def find(text: Bytes, start: Any, stop: Any, slots: Any, strings: Any, masks: Any) -> Any:
     """The number of the string that is `text[start:stop]`, at most `LONGEST` bytes, or -1."""
     state = _OFFSET
@@ -57,7 +57,7 @@ def find(text: Bytes, start: Any, stop: Any, slots: Any, strings: Any, masks: An
     return np.int64(-1)
 
 
-@leaf
+@view_leaf
 def find_exception(text: Bytes, start: Any, stop: Any, lengths: Any, slots: Any, strings: Any, masks: Any) -> Any:
     """The number of the exception that is `text[start:stop]`, or -1."""
     if stop - start > _LONGEST or not lengths_from(text, start, stop, lengths) >> (stop - start) & _1:

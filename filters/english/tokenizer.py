@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 from .affixes import prefix_bytes, suffix_bytes
 from .classes import DELIMITER
 from .infixes import split_infixes
@@ -23,7 +23,7 @@ Bytes = npt.NDArray[np.uint8]
 _0, _1 = np.uint64(0), np.uint64(1)
 
 
-@leaf
+@view_leaf
 def _split_core(
     text: Bytes, origin: Any, start: Any, stop: Any, pages: Any, classes: Any, stops: Any, tokens: Any
 ) -> Any:
@@ -39,7 +39,7 @@ def _split_core(
     return split_infixes(text, origin, start, stop, pages, classes, stops, tokens)
 
 
-@leaf
+@view_leaf
 def tokenize(
     text: Bytes,
     start: Any,

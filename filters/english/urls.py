@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import leaf
+from ..kernel import view_leaf
 from .classes import ALPHA_LOWER, DECIMAL, LABEL, LABEL_EDGE, SCHEME, classes_of, width
 
 Bytes = npt.NDArray[np.uint8]
@@ -20,12 +20,12 @@ _LONGEST_LABEL, _LONGEST_TLD = np.uint64(64), np.uint64(63)  # characters
 _OTHER_DIGIT = np.int64(15)  # a decimal digit that is not 0 to 9: \d takes it, [0-9] does not
 
 
-@leaf
+@view_leaf
 def _ends_host(byte: Any) -> Any:
     return (byte == 0x3A) | (byte == 0x2F) | (byte == 0x3F) | (byte == 0x23)  # : / ? #
 
 
-@leaf
+@view_leaf
 def _is_rest(text: Bytes, at: Any, stop: Any, pages: Any, classes: Any) -> bool:
     """Whether `text[at:stop]` is what may follow a host: a port, then a path, a query or a fragment; or nothing."""
     if at < stop and text[at] == 0x3A:
@@ -39,7 +39,7 @@ def _is_rest(text: Bytes, at: Any, stop: Any, pages: Any, classes: Any) -> bool:
     return bool(at == stop or text[at] == 0x2F or text[at] == 0x3F or text[at] == 0x23)
 
 
-@leaf
+@view_leaf
 def _is_domain(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> bool:
     """Whether `text[start:stop]` is labels that end with periods and a top-level domain, then `_is_rest`.
 
@@ -69,7 +69,7 @@ def _is_domain(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> 
     return _is_rest(text, at, stop, pages, classes)
 
 
-@leaf
+@view_leaf
 def _octet(text: Bytes, at: Any, stop: Any, pages: Any, classes: Any) -> Any:
     """Up to three digits at `at`: where they end, and their number and values as four hexadecimal digits."""
     packed, digits, shift = np.int64(0), np.int64(0), np.int64(8)
@@ -82,7 +82,7 @@ def _octet(text: Bytes, at: Any, stop: Any, pages: Any, classes: Any) -> Any:
     return at, digits << 12 | packed
 
 
-@leaf
+@view_leaf
 def _is_octet(packed: Any, position: Any) -> bool:
     """Whether the digits are an octet: first (1 to 223), in the middle (0 to 255) or last (1 to 254)."""
     digits, high, middle, low = packed >> 12, packed >> 8 & 15, packed >> 4 & 15, packed & 15
@@ -99,7 +99,7 @@ def _is_octet(packed: Any, position: Any) -> bool:
     return bool(middle <= 4 or (middle == 5 and low <= (4 if position == 3 else 5)))
 
 
-@leaf
+@view_leaf
 def _is_private(first: Any, second: Any) -> bool:
     """Whether the octets begin an address of 10/8, 127/8, 169.254/16, 192.168/16 or 172.16/12."""
     if first == 0x2100 or first == 0x3127:
@@ -112,7 +112,7 @@ def _is_private(first: Any, second: Any) -> bool:
     return bool((tens == 1 and ones >= 6 and ones <= 9) or tens == 2 or (tens == 3 and ones <= 1))
 
 
-@leaf
+@view_leaf
 def _is_address(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> bool:
     """Whether `text[start:stop]` is a public IP address, then `_is_rest`."""
     at, first, second = start, np.int64(0), np.int64(0)
@@ -131,7 +131,7 @@ def _is_address(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) ->
     return not _is_private(first, second) and _is_rest(text, at, stop, pages, classes)
 
 
-@leaf
+@view_leaf
 def _is_host(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> bool:
     if start >= stop:
         return False
@@ -140,7 +140,7 @@ def _is_host(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> bo
     return _is_domain(text, start, stop, pages, classes)
 
 
-@leaf
+@view_leaf
 def is_url(text: Bytes, start: Any, stop: Any, pages: Any, classes: Any) -> bool:
     """Whether `text[start:stop]`, which is not empty and without white space, is what the expression matches whole.
 
