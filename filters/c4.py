@@ -102,6 +102,7 @@ class C4(Transform):
     ) -> tuple[npt.NDArray[np.int64], pa.Array[str], npt.NDArray[np.int16]]:
         """Counts of each document by rule, the new texts, and the rule that drops each document (-1: none)."""
         from . import c4_kernels as kernels
+        from .c4_citations import digits
         from .chunk_cache import opened
 
         offsets = batch.text_offsets
@@ -116,9 +117,9 @@ class C4(Transform):
         read = out[:]
         read.flags.writeable = False
         with opened(batch) as words:
-            options, digits = self._options(enough, keep_all), kernels.digits()
+            options = self._options(enough, keep_all)
             counts, new_offsets, rule = kernels.walk(
-                batch.text_bytes, offsets, start, stop, ends, options, digits, out, read, words
+                batch.text_bytes, offsets, start, stop, ends, options, digits(), out, read, words
             )
         text = pa.LargeStringArray.from_buffers(len(batch), pa.py_buffer(new_offsets), pa.py_buffer(read))
         return counts, text, rule

@@ -5,12 +5,12 @@ few kept lines to be sure of enough.
 Costs about 1 ns a byte; importing this module imports Numba.
 """
 
-import functools
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from . import c4_citations as citations
 from . import c4_scan as scanning
 from .c4_scan import BLOCK, CURLY, JAVASCRIPT, LOREM, POLICY, SQUARE
 from .kernel import kernel, view_leaf
@@ -43,6 +43,7 @@ RULES: Final = (
     JAVASCRIPT_LINES,
     POLICY_LINES,
 ) = range(len(RULES))
+COLUMNS: Final = len(RULES)
 
 # Options of a walk, by their places in one array.
 (
@@ -62,15 +63,6 @@ _HELD: Final = 256  # lines whose sentences are counted in one call
 _0, _1, _2 = np.uint64(0), np.uint64(1), np.uint64(2)
 _BLOCK: Final = np.uint64(BLOCK)
 _LANES: Final = np.uint64(32)
-
-
-@functools.cache
-def digits() -> Bytes:
-    """uint8[0x110000 / 8]: bit `point % 8` of byte `point // 8` is set where the code point is a decimal digit (Nd)."""
-    flags = np.fromiter((chr(point).isdecimal() for point in range(0x110000)), np.bool_, 0x110000)
-    table = np.packbits(flags, bitorder="little")
-    table.flags.writeable = False
-    return table
 
 
 @view_leaf
@@ -177,7 +169,7 @@ def walk(
         text, offsets: the documents, as in `DocumentBatch`.
         piece_start, piece_stop, piece_ends: with `BY_SENTENCE` their sentences, as in `Spans`; else not read.
         options: int64[OPTIONS], by their places.
-        digits: `digits()`.
+        digits: `c4_citations.digits()`.
         out: uint8[...], is filled with the new texts; as long as the documents, and with `BY_SENTENCE` one byte more a
             sentence.
         read: the same memory, read-only, so that what reads it is compiled once.
@@ -188,7 +180,7 @@ def walk(
         int16[n] (-1: none).
     """
     documents = len(offsets) - 1
-    counts = np.zeros((documents, 9), np.int64)
+    counts = np.zeros((documents, COLUMNS), np.int64)
     new_offsets = np.zeros(documents + 1, np.int64)
     rules = np.full(documents, -1, np.int16)
     by_sentence = options[BY_SENTENCE] != 0
@@ -218,7 +210,7 @@ def walk(
             over = over or bool(piece >= last_piece if by_sentence else at >= end)
             if over or held == _HELD:
                 if running:
-                    put = scanning.copy(text, run_start, run_stop, out, put)
+                    put = citations.copy(text, run_start, run_stop, out, put)
                     running = False
                 if sentences + held < enough and (rules[document] < 0 or options[KEEP_ALL]):
                     sentences += count_sentences(read, held_start, held_stop, 0, held, enough - sentences, words)
@@ -241,14 +233,14 @@ def walk(
             new_start, new_stop = _0, _0  # of an edited line, in `read`
             if edited:
                 if running:
-                    put = scanning.copy(text, run_start, run_stop, out, put)
+                    put = citations.copy(text, run_start, run_stop, out, put)
                     running = False
                 new_start = put + _1 if put > begin else put
-                new_stop = scanning.copy_without_citations(text, start, stop, digits, out, new_start)
+                new_stop = citations.copy_without_citations(text, start, stop, digits, out, new_start)
             cause = _cause(text, start, stop, read, new_start, new_stop, edited, options, hints, base)
             if cause != _KEPT:
                 row[cause] += 1
-                if cause == LOREM_LINES or cause == CURLY_LINES:
+                if cause in (LOREM_LINES, CURLY_LINES):
                     rules[document], over = cause, True
                 continue
             sentences += by_sentence
@@ -257,7 +249,7 @@ def walk(
                 if new_start == begin:
                     first = scanning.strip_left(read, new_start, new_stop)
                     if first > begin:
-                        new_stop = scanning.copy(read, first, new_stop, out, begin)
+                        new_stop = citations.copy(read, first, new_stop, out, begin)
                 else:
                     out[put] = glue
                 put = new_stop
@@ -267,7 +259,7 @@ def walk(
                 new_stop = new_start + (stop - start)
             else:
                 if running:
-                    put = scanning.copy(text, run_start, run_stop, out, put)
+                    put = citations.copy(text, run_start, run_stop, out, put)
                     running = False
                 if put > begin:
                     out[put] = glue

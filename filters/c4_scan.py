@@ -1,4 +1,4 @@
-"""Numba leaves that look for what C4's rules ask about a line: its end, its marks, its words, phrases and citations.
+"""Numba leaves that look for what C4's rules ask about a line: its end, its marks, its words and phrases.
 
 Most lines hold no phrase, bracket or citation, so 64 bytes at a time are asked for four-byte pieces of them by loops
 that the compiler turns into vector instructions; only where one is found is a line read byte by byte.
@@ -38,8 +38,6 @@ _PHRASES: Final = (
 _LETTERS: Final = np.frombuffer(b"".join(_PHRASES), np.uint8)
 _ENDS: Final = np.cumsum([len(phrase) for phrase in _PHRASES]).astype(np.uint64)
 
-_EDIT: Final = np.frombuffer(b"edit]", np.uint8)
-_NEEDED: Final = np.frombuffer(b"citation needed]", np.uint8)
 _0, _1, _2, _3, _4 = (np.uint64(number) for number in range(5))
 _5, _6, _7 = np.uint64(5), np.uint64(6), np.uint64(7)
 _LANES: Final = np.uint64(32)  # bytes that one mask of line ends stands for
@@ -263,62 +261,3 @@ def ends_sentence(text: Bytes, start: UInt, stop: UInt) -> Any:
     if byte == 0x2E:
         return not (stop - start >= _3 and text[stop - _2] == 0x2E and text[stop - _3] == 0x2E)
     return byte == 0x3F or byte == 0x21 or byte == 0x22 or byte == 0x27
-
-
-@view_leaf
-def _begins(text: Bytes, at: UInt, stop: UInt, wanted: Bytes) -> Any:
-    letter, size = _0, np.uint64(len(wanted))
-    while letter < size and at + letter < stop and text[at + letter] == wanted[letter]:
-        letter += _1
-    return letter == size
-
-
-@view_leaf
-def _citation(text: Bytes, at: UInt, stop: UInt, digits: Bytes) -> UInt:
-    """One past the citation that begins with the bracket at `at` (`[12]`, `[]`, `[edit]`, …), or `at`."""
-    after = at + _1
-    if _begins(text, after, stop, _EDIT):
-        return after + np.uint64(len(_EDIT))
-    if _begins(text, after, stop, _NEEDED):
-        return after + np.uint64(len(_NEEDED))
-    while after < stop:
-        point = np.uint64(text[after])
-        if point == np.uint64(0x5D):
-            return after + _1
-        width = _1
-        if point >= np.uint64(0xF0):
-            point, width = point & _7, _4
-        elif point >= np.uint64(0xE0):
-            point, width = point & np.uint64(0x0F), _3
-        elif point >= np.uint64(0xC0):
-            point, width = point & np.uint64(0x1F), _2
-        for more in range(_1, width):
-            point = point << _6 | np.uint64(text[after + more] & 0x3F)
-        if not digits[point >> np.uint64(3)] >> np.uint8(point & _7) & 1:
-            return at
-        after += width
-    return at
-
-
-@view_leaf
-def copy(text: Bytes, start: UInt, stop: UInt, out: Bytes, put: UInt) -> UInt:
-    """Writes `text[start:stop]` to `out` from `put` on, byte by byte in their order; gives one past the last."""
-    for at in range(stop - start):
-        out[put + at] = text[start + at]
-    return put + (stop - start)
-
-
-@view_leaf
-def copy_without_citations(text: Bytes, start: UInt, stop: UInt, digits: Bytes, out: Bytes, put: UInt) -> UInt:
-    """As `copy`, without Wikipedia's citations."""
-    at = start
-    while at < stop:
-        if text[at] == 0x5B:
-            after = _citation(text, at, stop, digits)
-            if after > at:
-                at = after
-                continue
-        out[put] = text[at]
-        at += _1
-        put += _1
-    return put

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INFRASTRUCTURE: Final = frozenset(
     {
         "answers",
+        "c4_citations",
         "c4_kernels",
         "c4_scan",
         "catalogue",
