@@ -33,7 +33,8 @@ class C4(Transform):
     the checks before drops the document where it holds "lorem ipsum" or a curly bracket. The lines that are kept are
     joined by newlines (sentences by spaces), and white space around them is stripped.
 
-    The scores are those of a walk that ends at the line which drops the document. Null takes a bound away.
+    The scores are those of a walk that ends at the line which drops the document, and that looks for nothing which is
+    switched off. Null takes a bound away.
     """
 
     version: ClassVar[int] = 1
@@ -101,27 +102,31 @@ class C4(Transform):
     ) -> tuple[npt.NDArray[np.int64], pa.Array[str], npt.NDArray[np.int16]]:
         """Counts of each document by rule, the new texts, and the rule that drops each document (-1: none)."""
         from . import c4_kernels as kernels
+        from .c4_citations import digits
         from .chunk_cache import opened
 
         offsets = batch.text_offsets
         room = int(offsets[-1] - offsets[0])
-        spans = tuple(np.empty(0, np.int64) for _ in range(3))
+        nothing = np.empty(0, np.int64)
+        start, stop, ends = nothing, nothing, nothing
         if self.pieces == "sentences":
             sentences = batch.sentences
-            spans = (sentences.start, sentences.stop, sentences.ends)
+            start, stop, ends = sentences.start, sentences.stop, sentences.ends
             room += len(sentences)
         out = np.empty(room, np.uint8)
         read = out[:]
         read.flags.writeable = False
         with opened(batch) as words:
-            counts, ends, rule = kernels.walk(
-                batch.text_bytes, offsets, *spans, self._options(enough, keep_all), kernels.digits(), out, read, words
+            options = self._options(enough, keep_all)
+            counts, new_offsets, rule = kernels.walk(
+                batch.text_bytes, offsets, start, stop, ends, options, digits(), out, read, words
             )
-        text = pa.LargeStringArray.from_buffers(len(batch), pa.py_buffer(ends), pa.py_buffer(read))
+        text = pa.LargeStringArray.from_buffers(len(batch), pa.py_buffer(new_offsets), pa.py_buffer(read))
         return counts, text, rule
 
     def _options(self, enough: int, keep_all: bool) -> npt.NDArray[np.int64]:
         from . import c4_kernels as kernels
+        from .c4_scan import CURLY, JAVASCRIPT, LOREM, POLICY
 
         options = np.zeros(kernels.OPTIONS, np.int64)
         options[kernels.BY_SENTENCE] = self.pieces == "sentences"
@@ -129,8 +134,12 @@ class C4(Transform):
         options[kernels.TERMINAL_MARKS] = self.terminal_marks
         options[kernels.MIN_WORDS] = self.min_line_words or 0
         options[kernels.MAX_WORD] = -1 if self.max_word_length is None else self.max_word_length
-        options[kernels.DROP] = self.drop_lorem_ipsum * kernels.LOREM | self.drop_curly_bracket * kernels.CURLY
-        options[kernels.REMOVE] = self.remove_javascript * kernels.JAVASCRIPT | self.remove_policy * kernels.POLICY
+        options[kernels.CHECKS] = (
+            self.drop_lorem_ipsum * LOREM
+            | self.drop_curly_bracket * CURLY
+            | self.remove_javascript * JAVASCRIPT
+            | self.remove_policy * POLICY
+        )
         options[kernels.ENOUGH] = enough
         options[kernels.KEEP_ALL] = keep_all
         return options

@@ -5,15 +5,15 @@ few kept lines to be sure of enough.
 Costs about 1 ns a byte; importing this module imports Numba.
 """
 
-import functools
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from . import c4_citations as citations
 from . import c4_scan as scanning
 from .c4_scan import BLOCK, CURLY, JAVASCRIPT, LOREM, POLICY, SQUARE
-from .kernel import kernel, leaf
+from .kernel import kernel, view_leaf
 from .machine import lowest_bit
 from .word_kernels import count_sentences
 
@@ -43,6 +43,7 @@ RULES: Final = (
     JAVASCRIPT_LINES,
     POLICY_LINES,
 ) = range(len(RULES))
+COLUMNS: Final = len(RULES)
 
 # Options of a walk, by their places in one array.
 (
@@ -51,29 +52,20 @@ RULES: Final = (
     TERMINAL_MARKS,
     MIN_WORDS,  # of a line; 0 for no bound
     MAX_WORD,  # characters; -1 for no bound
-    DROP,  # bits of LOREM and CURLY: a line that holds it drops the document
-    REMOVE,  # bits of JAVASCRIPT and POLICY
+    CHECKS,  # bits of LOREM, CURLY, JAVASCRIPT and POLICY: what is looked for
     ENOUGH,  # sentences at which counting them can end
     KEEP_ALL,  # the texts of documents that break a rule are written too
-) = range(9)
-OPTIONS: Final = 9
+) = range(8)
+OPTIONS: Final = 8
 
+_KEPT: Final = -1  # what becomes of a line, if not the place of a rule
 _HELD: Final = 256  # lines whose sentences are counted in one call
 _0, _1, _2 = np.uint64(0), np.uint64(1), np.uint64(2)
 _BLOCK: Final = np.uint64(BLOCK)
 _LANES: Final = np.uint64(32)
 
 
-@functools.cache
-def digits() -> Bytes:
-    """uint8[0x110000 / 8]: bit `point % 8` of byte `point // 8` is set where `\\d` matches the code point (category Nd)."""
-    flags = np.fromiter((chr(point).isdecimal() for point in range(0x110000)), np.bool_, 0x110000)
-    table = np.packbits(flags, bitorder="little")
-    table.flags.writeable = False
-    return table
-
-
-@leaf
+@view_leaf
 def _line_stop(text: Bytes, at: Any, end: Any, line_ends: npt.NDArray[np.uint32], base: Any) -> tuple[Any, Any]:
     """Of the line that begins at `at`, in a document that stops at `end`: its stop, and where the next one begins."""
     lane = at % _LANES
@@ -96,7 +88,7 @@ def _line_stop(text: Bytes, at: Any, end: Any, line_ends: npt.NDArray[np.uint32]
     return stop, stop + np.uint64(2 if byte == 0xC2 else 3)
 
 
-@leaf
+@view_leaf
 def _hints_of(hints: Bytes, start: Any, stop: Any, base: Any) -> Any:
     """The hints of all blocks that `start` to `stop` touches, together."""
     found = np.uint8(0)
@@ -106,15 +98,56 @@ def _hints_of(hints: Bytes, start: Any, stop: Any, base: Any) -> Any:
     return found
 
 
-@leaf
+@view_leaf
 def _found(text: Bytes, start: Any, stop: Any, hints: Bytes, base: Any, wanted: Any) -> int:
     """What the line holds of what is wanted, and perhaps other bits: only blocks with a hint of it are read."""
     found = 0
+    if start == stop:
+        return found
     for block in range(start // _BLOCK, (stop - _1) // _BLOCK + _1):
         if hints[block - base] & wanted:
             first, last = max(start, block * _BLOCK), min(stop, (block + _1) * _BLOCK)
             found |= scanning.find(text, first, last, start, stop)
     return found
+
+
+@view_leaf
+def _cause(
+    text: Bytes,
+    start: Any,
+    stop: Any,
+    read: Bytes,
+    new_start: Any,
+    new_stop: Any,
+    edited: bool,
+    options: Int64,
+    hints: Bytes,
+    base: Any,
+) -> int:
+    """The place of the rule that removes the line or drops its document, or `_KEPT`.
+
+    The line is `text[start:stop]`; if it is edited, `read[new_start:new_stop]` is what is left of it.
+    """
+    if edited:
+        marked = scanning.ends_sentence(read, new_start, new_stop)
+    else:
+        marked = scanning.ends_sentence(text, start, stop)
+    if options[TERMINAL_MARKS] and not marked:
+        return NO_MARK
+    if options[MIN_WORDS] > 0 and not scanning.has_words(text, start, stop, options[MIN_WORDS]):
+        return FEW_WORDS
+    if edited:
+        found = scanning.find(read, new_start, new_stop, new_start, new_stop)
+    else:
+        found = _found(text, start, stop, hints, base, np.uint8(options[CHECKS]))
+    found &= options[CHECKS]
+    if found & LOREM:
+        return LOREM_LINES
+    if found & JAVASCRIPT:
+        return JAVASCRIPT_LINES
+    if found & CURLY:
+        return CURLY_LINES
+    return POLICY_LINES if found & POLICY else _KEPT
 
 
 @kernel
@@ -136,7 +169,7 @@ def walk(
         text, offsets: the documents, as in `DocumentBatch`.
         piece_start, piece_stop, piece_ends: with `BY_SENTENCE` their sentences, as in `Spans`; else not read.
         options: int64[OPTIONS], by their places.
-        digits: `digits()`.
+        digits: `c4_citations.digits()`.
         out: uint8[...], is filled with the new texts; as long as the documents, and with `BY_SENTENCE` one byte more a
             sentence.
         read: the same memory, read-only, so that what reads it is compiled once.
@@ -147,13 +180,12 @@ def walk(
         int16[n] (-1: none).
     """
     documents = len(offsets) - 1
-    counts = np.zeros((documents, 9), np.int64)
+    counts = np.zeros((documents, COLUMNS), np.int64)
     new_offsets = np.zeros(documents + 1, np.int64)
     rules = np.full(documents, -1, np.int16)
     by_sentence = options[BY_SENTENCE] != 0
     glue = np.uint8(0x20) if by_sentence else np.uint8(0x0A)
-    max_word, min_words, enough = options[MAX_WORD], options[MIN_WORDS], options[ENOUGH]
-    wanted = np.uint8(LOREM | CURLY | options[REMOVE])
+    max_word, enough = options[MAX_WORD], options[ENOUGH]
     square = np.uint8(SQUARE if options[REMOVE_CITATIONS] else 0)
 
     base = np.uint64(offsets[0]) // _BLOCK
@@ -175,10 +207,10 @@ def walk(
         running, run_start, run_stop = False, _0, _0  # kept lines that are copied together, to `put`
         over = False  # the document is left, or has no more pieces
         while True:
-            over = over or (piece >= last_piece if by_sentence else at >= end)
+            over = over or bool(piece >= last_piece if by_sentence else at >= end)
             if over or held == _HELD:
                 if running:
-                    put = scanning.copy(text, run_start, run_stop, out, put)
+                    put = citations.copy(text, run_start, run_stop, out, put)
                     running = False
                 if sentences + held < enough and (rules[document] < 0 or options[KEEP_ALL]):
                     sentences += count_sentences(read, held_start, held_stop, 0, held, enough - sentences, words)
@@ -194,48 +226,22 @@ def walk(
             start = scanning.strip_left(text, start, stop)
             stop = scanning.strip_right(text, start, stop)
             row[LINES] += 1
-            if max_word >= 0 and stop - start > np.uint64(max_word):
-                if scanning.has_longer_word(text, start, stop, np.uint64(max_word)):
-                    row[LONG_WORD] += 1
-                    continue
-            found_hints = _hints_of(hints, start, stop, base)
-            edited = found_hints & square != 0
-            found = 0
+            if max_word >= 0 and scanning.has_longer_word(text, start, stop, np.uint64(max_word)):
+                row[LONG_WORD] += 1
+                continue
+            edited: Any = _hints_of(hints, start, stop, base) & square != 0
             new_start, new_stop = _0, _0  # of an edited line, in `read`
             if edited:
                 if running:
-                    put = scanning.copy(text, run_start, run_stop, out, put)
+                    put = citations.copy(text, run_start, run_stop, out, put)
                     running = False
                 new_start = put + _1 if put > begin else put
-                new_stop = scanning.copy_without_citations(text, start, stop, digits, out, new_start)
-                marked = scanning.ends_sentence(read, new_start, new_stop)
-            else:
-                marked = scanning.ends_sentence(text, start, stop)
-            if options[TERMINAL_MARKS] and not marked:
-                row[NO_MARK] += 1
-                continue
-            if min_words > 0 and not scanning.has_words(text, start, stop, min_words):
-                row[FEW_WORDS] += 1
-                continue
-            if edited:
-                found = scanning.find(read, new_start, new_stop, new_start, new_stop)
-            elif found_hints & wanted:
-                found = _found(text, start, stop, hints, base, wanted)
-            if found & LOREM:
-                row[LOREM_LINES] += 1
-                if options[DROP] & LOREM:
-                    rules[document], over = LOREM_LINES, True
-                    continue
-            if found & options[REMOVE] & JAVASCRIPT:
-                row[JAVASCRIPT_LINES] += 1
-                continue
-            if found & CURLY:
-                row[CURLY_LINES] += 1
-                if options[DROP] & CURLY:
-                    rules[document], over = CURLY_LINES, True
-                    continue
-            if found & options[REMOVE] & POLICY:
-                row[POLICY_LINES] += 1
+                new_stop = citations.copy_without_citations(text, start, stop, digits, out, new_start)
+            cause = _cause(text, start, stop, read, new_start, new_stop, edited, options, hints, base)
+            if cause != _KEPT:
+                row[cause] += 1
+                if cause in (LOREM_LINES, CURLY_LINES):
+                    rules[document], over = cause, True
                 continue
             sentences += by_sentence
             # The line is kept: it goes on a run, or begins one, or stands in `out` already.
@@ -243,7 +249,7 @@ def walk(
                 if new_start == begin:
                     first = scanning.strip_left(read, new_start, new_stop)
                     if first > begin:
-                        new_stop = scanning.copy(read, first, new_stop, out, begin)
+                        new_stop = citations.copy(read, first, new_stop, out, begin)
                 else:
                     out[put] = glue
                 put = new_stop
@@ -253,7 +259,7 @@ def walk(
                 new_stop = new_start + (stop - start)
             else:
                 if running:
-                    put = scanning.copy(text, run_start, run_stop, out, put)
+                    put = citations.copy(text, run_start, run_stop, out, put)
                     running = False
                 if put > begin:
                     out[put] = glue

@@ -1,4 +1,4 @@
-"""Numba leaves that look for what C4's rules ask about a line: its end, its marks, its words, phrases and citations.
+"""Numba leaves that look for what C4's rules ask about a line: its end, its marks, its words and phrases.
 
 Most lines hold no phrase, bracket or citation, so 64 bytes at a time are asked for four-byte pieces of them by loops
 that the compiler turns into vector instructions; only where one is found is a line read byte by byte.
@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .kernel import leaf
+from .kernel import view_leaf
 from .spans import wide_space_bytes
 
 Bytes = npt.NDArray[np.uint8]
@@ -38,24 +38,22 @@ _PHRASES: Final = (
 _LETTERS: Final = np.frombuffer(b"".join(_PHRASES), np.uint8)
 _ENDS: Final = np.cumsum([len(phrase) for phrase in _PHRASES]).astype(np.uint64)
 
-_EDIT: Final = np.frombuffer(b"edit]", np.uint8)
-_NEEDED: Final = np.frombuffer(b"citation needed]", np.uint8)
 _0, _1, _2, _3, _4 = (np.uint64(number) for number in range(5))
 _5, _6, _7 = np.uint64(5), np.uint64(6), np.uint64(7)
 _LANES: Final = np.uint64(32)  # bytes that one mask of line ends stands for
 _BLOCK: Final = np.uint64(BLOCK)
 
 
-@leaf
-def _ends_line(byte: int, second: int, third: int) -> Any:
+@view_leaf
+def _ends_line(byte: Any, second: Any, third: Any) -> Any:
     """Whether a line end of `str.splitlines()` begins at these bytes (a carriage return and its newline are two)."""
     narrow = ((byte >= 0x0A) & (byte <= 0x0D)) | ((byte >= 0x1C) & (byte <= 0x1E))
     wide = (byte == 0xE2) & (second == 0x80) & ((third == 0xA8) | (third == 0xA9))
     return narrow | wide | ((byte == 0xC2) & (second == 0x85))
 
 
-@leaf
-def _hints(byte: int, second: int, third: int, fourth: int) -> Any:
+@view_leaf
+def _hints(byte: Any, second: Any, third: Any, fourth: Any) -> Any:
     """Bits of what these bytes may be part of: brackets for sure, phrases where four of their letters stand."""
     case = np.uint8(0x20)
     one, two, three, four = byte | case, second | case, third | case, fourth | case
@@ -70,7 +68,7 @@ def _hints(byte: int, second: int, third: int, fourth: int) -> Any:
     return brackets | phrases | np.uint8(terms | privacy | cookies) << np.uint8(4)
 
 
-@leaf
+@view_leaf
 def scan(text: Bytes, first: UInt, last: UInt, line_ends: npt.NDArray[np.uint32], hints: Bytes, base: UInt) -> None:
     """Fills `line_ends` (a bit a byte) and `hints` (a byte a block) for the blocks `first` to `last` of the text.
 
@@ -79,36 +77,44 @@ def scan(text: Bytes, first: UInt, last: UInt, line_ends: npt.NDArray[np.uint32]
     size = np.uint64(len(text))
     for block in range(first, last):
         begin, place = block * _BLOCK, block - base
+        if begin + _BLOCK + _3 > size:
+            _scan_end(text, begin, place, line_ends, hints)
+            continue
         found = np.uint8(0)
-        if begin + _BLOCK + _3 <= size:
-            for at in range(begin, begin + _BLOCK):
-                found |= _hints(text[at], text[at + _1], text[at + _2], text[at + _3])
-            for half in range(_2):
-                mask, start = np.uint32(0), begin + half * _LANES
-                for lane in range(_LANES):
-                    at = start + lane
-                    ends = _ends_line(text[at], text[at + _1], text[at + _2])
-                    mask |= np.uint32(ends) << np.uint32(lane)
-                line_ends[place * _2 + half] = mask
-        else:
-            line_ends[place * _2], line_ends[place * _2 + _1] = 0, 0
-            for at in range(begin, min(begin + _BLOCK, size)):
-                second = text[at + _1] if at + _1 < size else np.uint8(0)
-                third = text[at + _2] if at + _2 < size else np.uint8(0)
-                fourth = text[at + _3] if at + _3 < size else np.uint8(0)
-                found |= _hints(text[at], second, third, fourth)
-                lane = at - begin
-                ends = np.uint32(_ends_line(text[at], second, third)) << np.uint32(lane % _LANES)
-                line_ends[place * _2 + lane // _LANES] |= ends
+        for at in range(begin, begin + _BLOCK):
+            found |= _hints(text[at], text[at + _1], text[at + _2], text[at + _3])
         hints[place] = found
+        for half in range(_2):
+            mask, start = np.uint32(0), begin + half * _LANES
+            for lane in range(_LANES):
+                byte = start + lane
+                ends = _ends_line(text[byte], text[byte + _1], text[byte + _2])
+                mask |= np.uint32(ends) << np.uint32(lane)
+            line_ends[place * _2 + half] = mask
 
 
-@leaf
+@view_leaf
+def _scan_end(text: Bytes, begin: UInt, place: UInt, line_ends: npt.NDArray[np.uint32], hints: Bytes) -> None:
+    """As `scan`, of one block that the text may end in."""
+    size, found = np.uint64(len(text)), np.uint8(0)
+    line_ends[place * _2], line_ends[place * _2 + _1] = 0, 0
+    for at in range(begin, min(begin + _BLOCK, size)):
+        second = text[at + _1] if at + _1 < size else np.uint8(0)
+        third = text[at + _2] if at + _2 < size else np.uint8(0)
+        fourth = text[at + _3] if at + _3 < size else np.uint8(0)
+        found |= _hints(text[at], second, third, fourth)
+        lane = np.uint64(at) - begin
+        ends = np.uint32(_ends_line(text[at], second, third)) << np.uint32(lane % _LANES)
+        line_ends[place * _2 + lane // _LANES] |= ends
+    hints[place] = found
+
+
+@view_leaf
 def _says(text: Bytes, at: UInt, stop: UInt, phrase: int) -> bool:
     """Whether the lower case of `text[at:stop]` begins with the phrase.
 
-    Two characters become ASCII in lower case: the Kelvin sign (U+212A) is a k; U+0130 is an i and a combining dot, which
-    stands in no phrase.
+    Two characters become ASCII in lower case: the Kelvin sign (U+212A) is a k; U+0130 is an i and a combining dot,
+    which stands in no phrase.
     """
     letter, last = _ENDS[phrase - 1] if phrase else _0, _ENDS[phrase]
     while letter < last:
@@ -127,9 +133,9 @@ def _says(text: Bytes, at: UInt, stop: UInt, phrase: int) -> bool:
     return True
 
 
-@leaf
+@view_leaf
 def find(text: Bytes, first: UInt, last: UInt, start: UInt, stop: UInt) -> int:
-    """Bits of what the line `text[start:stop]` holds: a curly bracket, or a phrase whose hint is at `first` to `last`."""
+    """Bits of what the line `text[start:stop]` holds: a curly bracket, a phrase whose hint is at `first` to `last`."""
     found = 0
     for at in range(first, last):
         byte = text[at]
@@ -158,64 +164,65 @@ def find(text: Bytes, first: UInt, last: UInt, start: UInt, stop: UInt) -> int:
     return found
 
 
-@leaf
+@view_leaf
+def _is_space(byte: Any) -> Any:
+    return byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F
+
+
+@view_leaf
+def _space_bytes(text: Bytes, at: UInt, stop: UInt) -> UInt:
+    """Bytes of the white space that begins at `at`, 0 where none does."""
+    byte = text[at]
+    if byte < 0x80:
+        return _1 if _is_space(byte) else _0
+    second = text[at + _1] if at + _1 < stop else np.uint8(0)
+    third = text[at + _2] if at + _2 < stop else np.uint8(0)
+    return np.uint64(wide_space_bytes(byte, second, third))
+
+
+@view_leaf
 def strip_left(text: Bytes, start: UInt, stop: UInt) -> UInt:
     """Where the first character of `text[start:stop]` that is no white space begins; `stop` where there is none."""
     while start < stop:
-        byte = text[start]
-        if byte < 0x80:
-            if not (byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F):
-                return start
-            start += _1
-            continue
-        second = text[start + _1] if start + _1 < stop else np.uint8(0)
-        third = text[start + _2] if start + _2 < stop else np.uint8(0)
-        width = np.uint64(wide_space_bytes(byte, second, third))
+        width = _space_bytes(text, start, stop)
         if width == _0:
-            return start
+            break
         start += width
-    return stop
+    return start
 
 
-@leaf
+@view_leaf
 def strip_right(text: Bytes, start: UInt, stop: UInt) -> UInt:
     """One past the last character of `text[start:stop]` that is no white space; `start` where there is none."""
     while start < stop:
         byte = text[stop - _1]
         if byte < 0x80:
-            if not (byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F):
-                return stop
+            if not _is_space(byte):
+                break
             stop -= _1
         elif stop - start >= _2 and wide_space_bytes(text[stop - _2], byte, 0) == 2:
             stop -= _2
         elif stop - start >= _3 and wide_space_bytes(text[stop - _3], text[stop - _2], byte) == 3:
             stop -= _3
         else:
-            return stop
-    return start
+            break
+    return stop
 
 
-@leaf
-def has_words(text: Bytes, start: UInt, stop: UInt, enough: int) -> bool:
+@view_leaf
+def has_words(text: Bytes, start: UInt, stop: UInt, enough: int) -> Any:
     """Whether `text[start:stop].split()` gives at least so many words."""
     words, inside, at = 0, False, start
     while words < enough and at < stop:
-        byte = text[at]
-        if byte < 0x80:
-            space, width = byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F, _1
-        else:
-            second = text[at + _1] if at + _1 < stop else np.uint8(0)
-            third = text[at + _2] if at + _2 < stop else np.uint8(0)
-            width = np.uint64(wide_space_bytes(byte, second, third))
-            space, width = width > _0, max(width, _1)
-        words += not space and not inside
-        inside = not space
-        at += width
+        width = _space_bytes(text, at, stop)
+        words += width == _0 and not inside
+        inside = width == _0
+        at += max(width, _1)
     return words >= enough
 
 
-@leaf
-def has_longer_word(text: Bytes, start: UInt, stop: UInt, longest: UInt) -> bool:
+@view_leaf
+def has_longer_word(text: Bytes, start: UInt, stop: UInt, longest: UInt) -> Any:
     """Whether a word of `text[start:stop].split()` has more than `longest` characters.
 
     A word that is longer has no white space of ASCII within as many bytes, so that most lines are only looked at in
@@ -226,37 +233,27 @@ def has_longer_word(text: Bytes, start: UInt, stop: UInt, longest: UInt) -> bool
         probe = at + longest
         while probe > at and text[probe] > 0x20:
             probe -= _1
-        byte = text[probe]
-        if not (byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F):
+        if not _is_space(text[probe]):
             return _has_longer_word(text, start, stop, longest)
         at = probe + _1
     return False
 
 
-@leaf
-def _has_longer_word(text: Bytes, start: UInt, stop: UInt, longest: UInt) -> bool:
+@view_leaf
+def _has_longer_word(text: Bytes, start: UInt, stop: UInt, longest: UInt) -> Any:
     characters, at = _0, start
-    while at < stop:
-        byte = text[at]
-        if byte < 0x80:
-            space, width = byte == 0x20 or 0x09 <= byte <= 0x0D or 0x1C <= byte <= 0x1F, _1
-        else:
-            second = text[at + _1] if at + _1 < stop else np.uint8(0)
-            third = text[at + _2] if at + _2 < stop else np.uint8(0)
-            width = np.uint64(wide_space_bytes(byte, second, third))
-            space, width = width > _0, max(width, _1)
-        if space:
+    while at < stop and characters <= longest:
+        width = _space_bytes(text, at, stop)
+        if width > _0:
             characters = _0
-        elif byte & 0xC0 != 0x80:
+        elif text[at] & 0xC0 != 0x80:
             characters += _1
-            if characters > longest:
-                return True
-        at += width
-    return False
+        at += max(width, _1)
+    return characters > longest
 
 
-@leaf
-def ends_sentence(text: Bytes, start: UInt, stop: UInt) -> bool:
+@view_leaf
+def ends_sentence(text: Bytes, start: UInt, stop: UInt) -> Any:
     """Whether the line ends in one of `.?!"'` and not in three dots."""
     if stop == start:
         return False
@@ -264,64 +261,3 @@ def ends_sentence(text: Bytes, start: UInt, stop: UInt) -> bool:
     if byte == 0x2E:
         return not (stop - start >= _3 and text[stop - _2] == 0x2E and text[stop - _3] == 0x2E)
     return byte == 0x3F or byte == 0x21 or byte == 0x22 or byte == 0x27
-
-
-@leaf
-def _begins(text: Bytes, at: UInt, stop: UInt, wanted: Bytes) -> bool:
-    if stop - at < np.uint64(len(wanted)):
-        return False
-    for letter in range(np.uint64(len(wanted))):
-        if text[at + letter] != wanted[letter]:
-            return False
-    return True
-
-
-@leaf
-def _citation(text: Bytes, at: UInt, stop: UInt, digits: Bytes) -> UInt:
-    """One past the citation that begins with the bracket at `at` (`[12]`, `[]`, `[edit]`, …), or `at`."""
-    after = at + _1
-    if _begins(text, after, stop, _EDIT):
-        return after + np.uint64(len(_EDIT))
-    if _begins(text, after, stop, _NEEDED):
-        return after + np.uint64(len(_NEEDED))
-    while after < stop:
-        point = np.uint64(text[after])
-        if point == np.uint64(0x5D):
-            return after + _1
-        width = _1
-        if point >= np.uint64(0xF0):
-            point, width = point & _7, _4
-        elif point >= np.uint64(0xE0):
-            point, width = point & np.uint64(0x0F), _3
-        elif point >= np.uint64(0xC0):
-            point, width = point & np.uint64(0x1F), _2
-        for more in range(_1, width):
-            point = point << _6 | np.uint64(text[after + more] & 0x3F)
-        if not digits[point >> np.uint64(3)] >> np.uint8(point & _7) & 1:
-            return at
-        after += width
-    return at
-
-
-@leaf
-def copy(text: Bytes, start: UInt, stop: UInt, out: Bytes, put: UInt) -> UInt:
-    """Writes `text[start:stop]` to `out` from `put` on, byte by byte in their order; gives one past the last."""
-    for at in range(stop - start):
-        out[put + at] = text[start + at]
-    return put + (stop - start)
-
-
-@leaf
-def copy_without_citations(text: Bytes, start: UInt, stop: UInt, digits: Bytes, out: Bytes, put: UInt) -> UInt:
-    """As `copy`, without Wikipedia's citations."""
-    at = start
-    while at < stop:
-        if text[at] == 0x5B:
-            after = _citation(text, at, stop, digits)
-            if after > at:
-                at = after
-                continue
-        out[put] = text[at]
-        at += _1
-        put += _1
-    return put

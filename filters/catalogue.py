@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INFRASTRUCTURE: Final = frozenset(
     {
         "byte_masks",
+        "c4_citations",
         "c4_kernels",
         "c4_scan",
         "catalogue",
