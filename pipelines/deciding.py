@@ -52,7 +52,7 @@ class Decide(FromParts):
 
     def memory(self) -> int:
         """As `footprints.deciding`, of the largest part."""
-        return footprints.deciding(self.upstream.largest_part()[1], len(self.columns()))
+        return footprints.deciding(*self.upstream.largest_part(), len(self.columns()))
 
     def largest_part(self) -> tuple[int, int]:
         """Of the parts whose rows they are."""

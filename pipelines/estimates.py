@@ -190,14 +190,15 @@ class Estimator:
         self._passed[stage.fingerprint] = passed
         tasks = sum(parts.values())
         if isinstance(stage, Decide):
-            rows = self._passed[stage.upstream.fingerprint].largest[1]
-            memory = footprints.deciding(rows, len(stage.columns()))
+            memory = footprints.deciding(*self._passed[stage.upstream.fingerprint].largest, len(stage.columns()))
         elif isinstance(stage, RemoveDuplicates):
             memory = footprints.passing(*self._passed[stage.upstream.fingerprint].largest, stage.steps)
         else:
             memory = stage.memory()
         memory = self._memory(stage, memory)
-        if stage is self.first:
+        if isinstance(stage, Decide):
+            passed.largest = self._passed[stage.upstream.fingerprint].largest  # whoever reads on goes through all of it
+        elif stage is self.first:
             memory = max(memory, self.sampled.peak)
         disk += 2 * tasks * FILE_BYTES
         return self._of(stage, tasks, documents, sum(passed.kept.values()), memory, disk, seconds)
@@ -230,7 +231,7 @@ class Estimator:
         known = all(parent.fingerprint in self.finished for parent in stage.parents)
         largest = max((one.largest for one in self.sampled.samples.values()), default=0) if self.sampled else 0
         memory = stage.memory() if known else otherwise
-        if not isinstance(stage, DocumentStage | WriteKeys):
+        if isinstance(stage, Decide) or not isinstance(stage, DocumentStage | WriteKeys):
             return memory
         row_group = largest_units(stage.sources, stage.files)[0] if isinstance(stage, ReadDocuments) else 0
         return footprints.with_document(memory, largest, row_group)
