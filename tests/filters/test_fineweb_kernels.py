@@ -17,7 +17,24 @@ Make = Callable[[Sequence[str]], DocumentBatch]
 
 PIECES = st.lists(
     st.sampled_from(
-        ["\n", "\n\n", "\r\n", " \n", "\u3000\n", "a", "é", "日本", "𝒳", "word " * 7, "x" * 61, "。", ".", "!", "…", '."']
+        [
+            "\n",
+            "\n\n",
+            "\r\n",
+            " \n",
+            "\u3000\n",
+            "a",
+            "é",
+            "日本",
+            "𝒳",
+            "word " * 7,
+            "x" * 61,
+            "。",
+            ".",
+            "!",
+            "…",
+            '."',
+        ]
         + ["a line.\n", "the same line\n", "the same line.\n", "\t- item\n"]
     ),
     max_size=40,
