@@ -15,13 +15,26 @@ from midtrain.filters.rules import first_broken
 
 Make = Callable[[Sequence[str]], DocumentBatch]
 
-PIECES = st.lists(
-    st.sampled_from(
-        ["\n", "\n\n", "\r\n", " \n", "\u3000\n", "a", "é", "日本", "𝒳", "word " * 7, "x" * 61, "。", ".", "!", "…", '."']
-        + ["a line.\n", "the same line\n", "the same line.\n", "\t- item\n"]
-    ),
-    max_size=40,
+PARTS = (
+    "\n",
+    "\n\n",
+    "\r\n",
+    " \n",
+    "\u3000\n",
+    "a",
+    "é",
+    "日本",
+    "𝒳",
+    "word " * 7,
+    "x" * 61,
+    "。",
+    ".",
+    "!",
+    "…",
+    '."',
 )
+LINES = ("a line.\n", "the same line\n", "the same line.\n", "\t- item\n")
+PIECES = st.lists(st.sampled_from(PARTS + LINES), max_size=40)
 DOCUMENTS = st.lists(PIECES.map("".join), max_size=6)
 ENDINGS = ("。", "日本", "ne", "the same line.", "", "\u3000", "\r")
 

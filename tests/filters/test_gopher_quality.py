@@ -82,9 +82,7 @@ def assert_decided_as_published(batch: DocumentBatch, texts: Sequence[str]) -> s
     return {reason for reasons in expected for reason in reasons}
 
 
-@pytest.mark.parametrize(
-    ("name", "limit"), [("text/web_small.jsonl.gz", 300), ("multilingual/lid_gold.jsonl.gz", 300)]
-)
+@pytest.mark.parametrize(("name", "limit"), [("text/web_small.jsonl.gz", 300), ("multilingual/lid_gold.jsonl.gz", 300)])
 def test_real_text_is_decided_as_published(
     make_batch: Make, real_texts: Callable[[str, int], list[str]], name: str, limit: int
 ) -> None:
@@ -94,9 +92,7 @@ def test_real_text_is_decided_as_published(
 
 
 @pytest.mark.slow
-def test_much_real_text_is_decided_as_published(
-    make_batch: Make, real_texts: Callable[[str, int], list[str]]
-) -> None:
+def test_much_real_text_is_decided_as_published(make_batch: Make, real_texts: Callable[[str, int], list[str]]) -> None:
     texts = real_texts("text/web_small.jsonl.gz", 16_000)[::8]
     assert assert_decided_as_published(make_batch(texts), texts) == {"", *REASONS.values()}
 
