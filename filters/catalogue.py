@@ -27,6 +27,8 @@ INFRASTRUCTURE: Final = frozenset(
         "datatrove_blocks",
         "datatrove_documents",
         "document",
+        "fasttext_kernels",
+        "fasttext_model",
         "kernel",
         "language_kernels",
         "length_kernels",

@@ -89,8 +89,8 @@ def means(
     """float32[n, dim]: the mean vector of each line.
 
     Args:
-        lines: uint8[...], UTF-8, a byte to spare before the first line, each line behind white space or another line and
-            with a line's end at its own; the bytes around words are written over.
+        lines: uint8[...], UTF-8, with a byte to spare before the first line and a line's end at the end of each; white
+            space is written over.
         borders: int64[n + 1].
         vectors: float32[rows, dim].
         words, word_rows: the table of words.
