@@ -25,12 +25,13 @@ def laid_out(texts: list[str]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_like_the_library(model: FastText, path: str, texts: list[str]) -> None:
-    labels, probabilities, scores = model.ask(*laid_out(texts), model.labels)
+    wanted = model.labels[:: 1 + len(model.labels) // 20]
+    labels, probabilities, scores = model.ask(*laid_out(texts), wanted)
     library = load_model(path)
     names, values = library.f.multilinePredict([text.replace("\n", " ") + "\n" for text in texts], -1, 0.0, "strict")
     for row in range(len(texts)):
         expected = dict(zip(names[row], np.minimum(values[row], 1), strict=True))
-        for number, label in enumerate(model.labels):
+        for number, label in enumerate(wanted):
             # The library leaves out what is less probable than the 1e-5 that it adds to each factor.
             assert scores[number, row] == pytest.approx(expected.get(LABEL_PREFIX + label, 0), abs=2e-5)
         assert probabilities[row] == pytest.approx(max(expected.values()), abs=1e-5)
@@ -52,14 +53,13 @@ def test_labels_are_the_library_s_in_its_order(lid: FastText) -> None:
 
 @needs_model
 def test_hostile_text_is_named_as_by_the_library(lid: FastText, hostile_texts: st.SearchStrategy[list[str]]) -> None:
+    special = ["__label__en the", "__label__none the", "__label_ a", "le </s> the and </s>", "<of> </s", "a\0b", "</s>"]
     more = st.lists(st.text(st.characters(codec="utf-8"), max_size=60), max_size=3)
 
-    @settings(max_examples=150, deadline=None)
+    @settings(max_examples=60, deadline=None)
     @given(hostile_texts, more)
     def check(texts: list[str], others: list[str]) -> None:
-        check_like_the_library(
-            lid, installed_model(), [*texts, *others, "__label__en the", "</s> a </s>", "<of>", "a\0b"]
-        )
+        check_like_the_library(lid, installed_model(), [*texts, *others, *special])
 
     check()
 
