@@ -70,6 +70,17 @@ def _add(total: Any, vectors: Any, row: Any) -> Any:
         total[place] += vectors[row, place]
 
 
+@leaf
+def _is_label(text: Any, start: Any, stop: Any) -> Any:
+    """Whether a word begins with `__label__`: such a one is left out."""
+    if stop - start < np.uint64(9) or text[start] != 0x5F or text[start + _1] != 0x5F:
+        return False
+    for place, byte in enumerate((0x5F, 0x5F, 0x6C, 0x61, 0x62, 0x65, 0x6C, 0x5F, 0x5F)):
+        if text[start + np.uint64(place)] != byte:
+            return False
+    return True
+
+
 @kernel
 def means(
     lines: Bytes,
@@ -89,8 +100,8 @@ def means(
     """float32[n, dim]: the mean vector of each line.
 
     Args:
-        lines: uint8[...], UTF-8, a byte to spare before the first line, each line behind white space or another line and
-            with a line's end at its own; the bytes around words are written over.
+        lines: uint8[...], UTF-8, with a byte to spare before the first line and a line's end at the end of each; white
+            space is written over.
         borders: int64[n + 1].
         vectors: float32[rows, dim].
         words, word_rows: the table of words.
@@ -115,10 +126,14 @@ def means(
             while at < end and not _separates(lines[at]):
                 key = (key ^ np.uint64(lines[at])) * _WIDE_PRIME
                 at += _1
+            if _is_label(lines, start, at):
+                continue
             slot = _find(words, key | _1)
             if words[slot] != _0:
                 if word_rows[slot] < 0:  # a label in the text is none of its words
                     continue
+                if word_rows[slot] == line_end:  # written out in the text: the library reads no further
+                    break
                 _add(total, vectors, np.uint64(word_rows[slot]))
                 count += 1
             kept, lines[start - _1] = lines[at], np.uint8(0x3C)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MAGIC: Final = (793712314, 12)  # of fastText 0.2 to 0.9
 _SUPERVISED, _HIERARCHICAL = 3, 1
 _LINE_END: Final = b"</s>"
+LABEL_PREFIX: Final = "__label__"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class FastText:
     """A model whose labels hang in a tree (hierarchical softmax), as lid.176 is.
 
     Args:
-        labels: their names, in the model's order.
+        labels: their names without the prefix, in the model's order.
         inputs: what `fasttext_kernels.means` takes after the lines and borders.
         tree: float32[labels - 1, dim].
         children: int32[labels - 1, 2], as `best_labels` takes them.
@@ -60,7 +61,9 @@ class FastText:
 
     def _path(self, label: str) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.uint8]]:
         """From the label up to the root."""
-        parents = {int(below): (node, side) for node, pair in enumerate(self.children) for side, below in enumerate(pair)}
+        parents = {
+            int(below): (node, side) for node, pair in enumerate(self.children) for side, below in enumerate(pair)
+        }
         at, nodes, sides = -1 - self.labels.index(label), [], []
         while at in parents:
             at, side = parents[at]
@@ -83,16 +86,14 @@ class _File:
 
     def array(self, kind: str, count: int) -> npt.NDArray[Any]:
         start, self.at = self.at, self.at + count * np.dtype(kind).itemsize
-        return self.data[start : self.at].view(kind) if start % np.dtype(kind).itemsize == 0 else np.frombuffer(
-            self.data[start : self.at].tobytes(), kind
-        )
+        return np.frombuffer(self.data, kind, count, start)
 
     def text(self) -> bytes:
-        stop = self.at
-        while self.data[stop]:
-            stop += 1
-        start, self.at = self.at, stop + 1
-        return self.data[start:stop].tobytes()
+        size = 64
+        while (stop := self.data[self.at : self.at + size].tobytes().find(b"\0")) < 0:
+            size *= 2
+        start, self.at = self.at, self.at + stop + 1
+        return self.data[start : start + stop].tobytes()
 
 
 @functools.cache
@@ -121,7 +122,7 @@ def read(path: str) -> FastText | None:
     counts = [count for _, count, kind in entries if kind == 1]
     if len(counts) != labels or vectors.shape[1] != dim:
         return None
-    decoded = tuple(name.decode(errors="ignore") for name, _, kind in entries if kind == 1)
+    decoded = tuple(name.decode().removeprefix(LABEL_PREFIX) for name, _, kind in entries if kind == 1)
     return FastText(decoded, inputs, np.ascontiguousarray(tree[: labels - 1]), _tree(counts))
 
 

@@ -60,16 +60,18 @@ def samples(
         size: bytes; 0 takes every text whole.
 
     Returns:
-        uint8[...] with the lines, int64[m + 1] with their borders, bool[m]: whether the line is the whole text.
+        uint8[...] with the lines behind a byte to spare, int64[m + 1] with their borders, bool[m]: whether the line is
+        the whole text.
     """
-    room = 0
+    room = 1
     limit = (windows + 1) * size
     for row in rows:
         length = offsets[row + 1] - offsets[row]
         room += (length if size == 0 or length <= limit else windows * (size + 1)) + 1
     out, borders = np.empty(room, np.uint8), np.zeros(len(rows) + 1, np.int64)
     whole = np.empty(len(rows), np.bool_)
-    at = 0
+    out[0], at = np.uint8(0x0A), 1
+    borders[0] = 1
     for place in range(len(rows)):
         start, stop = offsets[rows[place]], offsets[rows[place] + 1]
         whole[place] = size == 0 or stop - start <= limit

@@ -79,6 +79,9 @@ class Url(Filter):
     soft_word_threshold: Count = Field(default=2, ge=1, description="different soft words that drop a document")
     subwords: tuple[str, ...] = ()
     subword_files: tuple[str, ...] = ()
+    datatrove_lists: bool = Field(
+        default=False, description="take the lists of domains, addresses and words that datatrove brings, too"
+    )
     case_sensitive_words: bool = Field(
         default=False, description="words and soft words match small letters alone, as in datatrove"
     )
@@ -90,7 +93,8 @@ class Url(Filter):
             raise ValueError(
                 "folder and categories belong together: name the categories of the folder that are blocked"
             )
-        if self.folder is None and self.missing == "keep" and not any(self._given(kind) for kind in _KINDS):
+        named = self.folder is not None or self.datatrove_lists or any(self._given(kind) for kind in _KINDS)
+        if not named and self.missing == "keep":
             raise ValueError("no list is given: nothing would ever be dropped")
         return self
 
@@ -117,7 +121,7 @@ class Url(Filter):
         Raises:
             ConfigError: the folder or a category is missing.
         """
-        return tuple(path for kind in _KINDS for path in self._listed(kind).files)
+        return lists.on_disk([path for kind in _KINDS for path in self._listed(kind).files])
 
     @property
     def memory(self) -> int:
@@ -171,9 +175,12 @@ class Url(Filter):
 
     def _listed(self, kind: str) -> Listed:
         given = self._given(kind)
-        if self.folder is None or kind not in lists.LAYOUT:
-            return given
-        return Listed((*lists.categories(self.folder, self.categories)[kind], *given.files), given.entries)
+        files = given.files
+        if self.folder is not None and kind in lists.LAYOUT:
+            files = (*lists.categories(self.folder, self.categories)[kind], *files)
+        if self.datatrove_lists:
+            files = (*lists.datatrove_lists().get(kind, ()), *files)
+        return Listed(files, given.entries)
 
 
 @lru_cache(maxsize=4)

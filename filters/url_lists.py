@@ -11,11 +11,13 @@ a probability of .001. It is no cryptographic hash: an address can be made on pu
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import re
+import tarfile
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 Hashes = npt.NDArray[np.uint64]
 
 LAYOUT: Final = ("domains", "urls", "expressions")  # the files of a category
+_INSIDE: Final = "::"  # between a tar file and the name of a list in it
 _CHUNK: Final = 8 << 20
 _LEAST_SLOTS: Final = 16
 _NO_SIGN: Final = re.compile(r"[^a-z0-9]+")
@@ -77,6 +80,27 @@ def categories(folder: str, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]
             path = root / category / name
             found[name] += (str(path),) if path.is_file() else ()
     return found
+
+
+def datatrove_lists() -> dict[str, tuple[str, ...]]:
+    """The lists that come with datatrove, UT1's category adult of 2023 and three lists of words, by kind.
+
+    Raises:
+        ConfigError: datatrove is not installed, or is a release without them.
+    """
+    spec = importlib.util.find_spec("datatrove")
+    folder = Path(spec.submodule_search_locations[0]) / "assets" if spec and spec.submodule_search_locations else None
+    packed = next(iter(sorted(folder.glob("url_filterblacklists*.tar.gz"))), None) if folder else None
+    if folder is None or packed is None:
+        raise ConfigError("datatrove's block lists are not installed", fix="pip install datatrove==0.10.1")
+    names = {"words": "banned_words", "soft_words": "soft_banned_words", "subwords": "banned_subwords"}
+    found = {kind: (str(folder / f"{name}.txt"),) for kind, name in names.items()}
+    return {**found, **{kind: (f"{packed}{_INSIDE}{kind}",) for kind in ("domains", "urls")}}
+
+
+def on_disk(files: Sequence[str]) -> tuple[str, ...]:
+    """The files that have to be there for these lists, each once: one may hold several."""
+    return tuple(dict.fromkeys(path.partition(_INSIDE)[0] for path in files))
 
 
 def check_files(files: Sequence[str]) -> None:
@@ -250,11 +274,23 @@ def _pieces(listed: Listed) -> Iterator[bytes]:
             yield rest
 
 
+def _members(archive: tarfile.TarFile, name: str) -> Iterator[BinaryIO]:
+    for member in archive:
+        if member.name == name and (stream := archive.extractfile(member)) is not None:
+            yield cast(BinaryIO, stream)
+    raise RunError(f"the archive has no file {name}")
+
+
 @contextlib.contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
-    failures: tuple[type[Exception], ...] = (RunError, *storage.decompression_errors())
+    failures: tuple[type[Exception], ...] = (RunError, tarfile.TarError, *storage.decompression_errors())
+    packed, inside, name = path.partition(_INSIDE)
     try:
-        with storage.open_stream(path) as stream:
+        with contextlib.ExitStack() as stack:
+            stream = stack.enter_context(storage.open_stream(packed))
+            if inside:
+                archive = stack.enter_context(tarfile.open(fileobj=stream, mode="r|"))
+                stream = next(_members(archive, name))
             yield stream
     except failures as error:
         reason = error.what if isinstance(error, RunError) else str(error)

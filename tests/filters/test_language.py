@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.config import parse, validate
 from midtrain.errors import ConfigError
-from midtrain.filters import language_kernels
+from midtrain.filters import language, language_kernels
 from midtrain.filters.document import DocumentBatch
 from midtrain.filters.language import Language, installed_model, load_model
 
@@ -52,8 +52,13 @@ def test_columns_hold_the_label_and_the_kept_languages(make_batch: Make) -> None
 
 
 @needs_model
-def test_scores_are_those_of_fasttext_on_the_whole_text(make_batch: Make) -> None:
+@pytest.mark.parametrize("asked", ["kernels", "library"])
+def test_scores_are_those_of_fasttext_on_the_whole_text(
+    make_batch: Make, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
     texts = [(text + " ") * 40 for text in TEXTS[:4]]
+    if asked == "library":
+        monkeypatch.setattr(language, "read", lambda path: None)
     step = Language(keep=("en", "fr"), window=0)
     batch = step.annotate(make_batch(texts))
     model = load_model(installed_model())
@@ -62,7 +67,8 @@ def test_scores_are_those_of_fasttext_on_the_whole_text(make_batch: Make) -> Non
         expected = dict(zip(labels, np.minimum(values, 1), strict=True))
         assert batch.column("language")[row].as_py() == labels[0].removeprefix("__label__")
         for code in ("en", "fr"):
-            assert batch.column(f"score.language.{code}")[row].as_py() == expected.get(f"__label__{code}", 0)
+            score = batch.column(f"score.language.{code}")[row].as_py()
+            assert score == pytest.approx(expected.get(f"__label__{code}", 0), abs=1e-6)
 
 
 @needs_model
@@ -122,12 +128,11 @@ def test_where_a_batch_is_cut_changes_nothing(make_batch: Make, real_texts: Call
 
 @needs_model
 def test_a_doubtful_text_is_read_again(make_batch: Make) -> None:
-    # Seven of eight windows, but of sixteen one in four, are another language's.
     text = ("12 34 " * 20 + "\n") * 200 + TEXTS[0] * 3
-    hasty, careful = (Language(keep=("en",), sure=sure) for sure in (0.0, 1.0))
+    once, twice = (Language(keep=("en",), windows=8, window=64, sure=sure) for sure in (0.0, 1.0))
     double = Language(keep=("en",), windows=16, window=128, sure=0.0)
     scores = [
-        step.annotate(make_batch([text])).column("score.language.en")[0].as_py() for step in (hasty, careful, double)
+        step.annotate(make_batch([text])).column("score.language.en")[0].as_py() for step in (once, twice, double)
     ]
     assert scores[1] == scores[2] != scores[0]
 
@@ -135,7 +140,8 @@ def test_a_doubtful_text_is_read_again(make_batch: Make) -> None:
 @needs_model
 def test_windows_of_white_space_alone_are_no_answer(make_batch: Make) -> None:
     text = " " * 43_000 + TEXTS[1].replace("\n", " ") + "\n" * 27_011
-    batch = Language(keep=("de",)).annotate(make_batch([text, "\u3000 \u2003" * 30_000, "\x00\t", "\u3000a"]))
+    step = Language(keep=("de",), windows=8, window=64)
+    batch = step.annotate(make_batch([text, "\u3000 \u2003" * 30_000, "\x00\t", "\u3000a"]))
     assert batch.column("language").to_pylist()[:3] == ["de", None, None]
     assert batch.column("language")[3].as_py() is not None
     assert (
@@ -175,6 +181,7 @@ def test_windows_are_those_of_plain_python(make_batch: Make, hostile_texts: st.S
         batch = make_batch(texts)
         rows = np.arange(len(texts))
         lines, borders, whole = language_kernels.samples(batch.text_bytes, batch.text_offsets, rows, windows, size)
+        assert borders[0] == 1  # a byte to spare
         found = [lines[start:stop].tobytes() for start, stop in pairwise(borders.tolist())]
         assert (found, whole.tolist()) == sampled(texts, windows, size)
         for line in found:
@@ -188,9 +195,12 @@ def test_windows_are_those_of_plain_python(make_batch: Make, hostile_texts: st.S
 def test_labels_of_real_text_are_those_of_the_whole_text(
     make_batch: Make, real_texts: Callable[[str, int], list[str]]
 ) -> None:
-    for name, limit, least in (("text/web_small.jsonl.gz", 4000, 0.99), ("multilingual/lid_gold.jsonl.gz", 3000, 0.97)):
+    for name, limit, least in (
+        ("text/web_small.jsonl.gz", 2000, 0.999),
+        ("multilingual/lid_gold.jsonl.gz", 3000, 0.99),
+    ):
         batch = make_batch(real_texts(name, limit))
-        some, whole = (Language(keep=("en",), window=window).annotate(batch).column("language") for window in (64, 0))
+        some, whole = (Language(keep=("en",), window=window).annotate(batch).column("language") for window in (512, 0))
         same = np.mean([one == other for one, other in zip(some.to_pylist(), whole.to_pylist(), strict=True)])
         assert same >= least
 
@@ -203,7 +213,7 @@ def test_a_giant_document_takes_a_moment(make_batch: Make, piece: str) -> None:
     batch = make_batch([piece * (50_000_000 // len(piece.encode()))])
     start = time.process_time()
     step.annotate(batch)
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 5
 
 
 @needs_model

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -156,7 +157,7 @@ LABELS = ("a", "bb", "www", "example", "com", "7", "xn--bcher-kva", "bücher", "
 PARTS = ("/", "?", "&", "a", "bb", "/www", "=", ".", "-", "%20", "ü", "A", ":", "@")
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(LABELS), min_size=1, max_size=4), min_size=1, max_size=6),
     st.lists(
@@ -168,7 +169,7 @@ PARTS = ("/", "?", "&", "a", "bb", "/www", "=", ".", "-", "%20", "ü", "A", ":",
             st.lists(st.sampled_from(PARTS), max_size=5).map("".join),
             st.sampled_from(("", "#a", "#/a.com")),
         ),
-        max_size=300,
+        max_size=60,
     ),
 )
 def test_domains_are_found_as_by_plain_python(
@@ -187,7 +188,7 @@ def test_domains_are_found_as_by_plain_python(
     assert step.scores(batch_of(texts))["domain"].astype(bool).tolist() == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.lists(st.sampled_from(PARTS), max_size=4).map("".join), min_size=1, max_size=5),
     st.lists(st.tuples(st.booleans(), st.lists(st.sampled_from(PARTS), max_size=6).map("".join)), max_size=20),
@@ -206,7 +207,7 @@ def test_addresses_are_found_as_by_plain_python(listed: list[str], paths: list[t
     assert step.scores(batch_of(texts))["url"].astype(bool).tolist() == expected
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.text("ab1", min_size=1, max_size=4), min_size=1, max_size=6),
     st.lists(st.text("abAB12 -/.ü", max_size=25), max_size=20),
@@ -306,6 +307,45 @@ def test_real_addresses_are_decided_as_by_datatrove(tmp_path: Path) -> None:
         if expected != rule:
             assert "www." in address, address
             assert (expected != "domain", rule) == (True, "domain"), address
+
+
+@pytest.mark.slow
+def test_the_lists_that_datatrove_brings_are_read() -> None:
+    step = Url(datatrove_lists=True, domains=("own.example",), case_sensitive_words=True)
+    step.check()
+    assert [Path(path).name for path in step.files] == [
+        *("url_filterblacklistsv0_3_0.tar.gz", "banned_words.txt", "soft_banned_words.txt", "banned_subwords.txt")
+    ]
+    assert step.memory < 70 << 20
+    addresses = [
+        "http://www.xvideos.com/a",
+        "http://own.example",
+        "https://docs.python.org/3/",
+        "http://a.org/casino-x",
+    ]
+    assert broken(step, addresses) == ["domain", "domain", None, None]
+
+
+def test_a_recipe_drops_by_address_in_workers_too(workshop: Any, tmp_path: Path) -> None:
+    records = [
+        {"id": str(number), "text": "text", "url": f"https://{site}.example/"} for number, site in enumerate("abca")
+    ]
+    workshop.jsonl("a.jsonl", [*records, {"id": "none", "text": "text"}])
+    (tmp_path / "list").write_text("a.example\n")
+    recipe = {
+        "name": "r",
+        "sources": [{"name": "a", "path": str(workshop.root / "data/a.jsonl")}],
+        "steps": [{"url": {"domain_files": [str(tmp_path / "list")]}}],
+    }
+    workshop.recipe = lambda **changed: {**recipe, **changed}
+    for workers in (0, 1):
+        workshop.curate(workers=workers, output=str(workshop.root / f"out{workers}"))
+        assert [row["id"] for row in workshop.rows(f"out{workers}")] == ["1", "2", "none"]
+        dropped = [
+            (row["id"], row["rule"], row["value"], row["threshold"])
+            for row in workshop.rows(f"out{workers}", "dropped")
+        ]
+        assert dropped == [("0", "domain", 1.0, 0.0), ("3", "domain", 1.0, 0.0)]
 
 
 # Refused
