@@ -151,7 +151,7 @@ class GopherQuality(Filter):
         return Decision(rule < 0, rule, value, threshold)
 
     def _arguments(self, batch: DocumentBatch) -> _KernelArguments:
-        text, offsets, words, lines = batch.text_bytes, batch.text_offsets, batch.words, batch.lines
+        text, offsets, words, lines = batch.text_bytes, batch.text_offsets, batch.chunks, batch.lines
         spans = words.start, words.stop, words.ends, lines.stop, lines.ends
         stop = lay_out(self.stop_words)
         return text, *spans, offsets, classes(), stop.text, stop.ends, stop.first, stop.sizes

@@ -17,7 +17,7 @@ def byte_length(batch: DocumentBatch) -> np.ndarray:
 
 
 def words(batch: DocumentBatch) -> np.ndarray:
-    return np.diff(batch.words.ends, prepend=0).astype(np.float64)
+    return np.diff(batch.chunks.ends, prepend=0).astype(np.float64)
 
 
 class Short(Filter):
