@@ -1,7 +1,8 @@
 """`midtrain report`: what a finished curation did to its documents, read from its output's files alone.
 
 The funnel and the rules' values come from one pass over what was dropped, so that a report of a corpus costs seconds
-where curating it cost hours. The 112 MB of web_small take about 1 s, of which most is the imports.
+where curating it cost hours. That of web_small, 112 MB, takes 0.6 s, of which most is the imports; three million
+dropped documents take 0.7 s more, and 260 MB of memory in all.
 
 `--json` prints, with `null` where a thing is not known:
 
@@ -31,10 +32,10 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..storage import Location
-from . import funnel as funnels
-from . import rule_values
+from . import funnel_counter, rule_values
 from .curation import Curation, open_curation
-from .funnel import Amount, Funnel, FunnelCounter, Group, by_reason
+from .funnel import Amount, Funnel, Group
+from .funnel_counter import FunnelCounter, by_reason
 from .languages import UNKNOWN
 from .rule_values import RuleCounter, RuleValues
 
@@ -91,7 +92,7 @@ def read(output: str | Location) -> Report:
     """
     curation = open_curation(output)
     funnel, rules = FunnelCounter(curation), RuleCounter(curation)
-    columns = tuple(dict.fromkeys([*funnels.COLUMNS, *rule_values.COLUMNS]))
+    columns = tuple(dict.fromkeys([*funnel_counter.COLUMNS, *rule_values.COLUMNS]))
     for stage, source, rows in curation.dropped(columns):
         groups = by_reason(stage, rows)
         funnel.add(stage, source, groups, rows)

@@ -1,6 +1,6 @@
 """Every filter of the catalogue says which of its options scores are only compared with, and is right about it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
@@ -8,6 +8,7 @@ import pydantic
 import pytest
 from midtrain.filters import catalogue
 from midtrain.filters.document import DocumentBatch
+from midtrain.filters.language import Language
 from midtrain.filters.rules import Filter
 
 Make = Callable[[Sequence[str]], DocumentBatch]
@@ -53,7 +54,7 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
         return [not value]
     if get_origin(annotation) is Literal:
         return [choice for choice in get_args(annotation) if choice != value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return [{key: bound * 0.9 for key, bound in value.items()}]
     if value is None:
         return [10, 1, 0.5]
@@ -136,3 +137,9 @@ def test_scores_decide_as_the_step_does(make_batch: Make) -> None:
         assert direct.rule.tolist() == derived.rule.tolist()
         np.testing.assert_array_equal(direct.value, derived.value)
         np.testing.assert_array_equal(direct.threshold, derived.threshold)
+
+
+def test_what_cuts_small_values_off_is_no_bound() -> None:
+    usual = Language(keep=("en",))
+    assert usual.scoring == Language(keep=("en",), min_score=0.9).scoring
+    assert usual.scoring != Language(keep=("en",), least=0.001).scoring
