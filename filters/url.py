@@ -62,6 +62,7 @@ class Url(Filter):
     """
 
     version: ClassVar[int] = 1
+    bounds: ClassVar[tuple[str, ...]] = ("soft_word_threshold", "missing")
 
     folder: str | None = Field(default=None, min_length=1, description="a folder of categories in the layout of UT1")
     categories: tuple[str, ...] = Field(default=(), description="of the folder: adult, gambling, …")

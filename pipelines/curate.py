@@ -16,12 +16,13 @@ from ..progress import Progress
 from .choose_duplicates import ChooseDuplicates, WriteKeys
 from .cut import Cut, large_files
 from .deciding import Decide
-from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .documents import DocumentStage, ReadDocuments
 from .executor import Executor
 from .inputs import find_inputs, task_size
 from .output import Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
+from .remove_duplicates import RemoveDuplicates
 from .runner import STALL, Runner
 from .scoring import score_columns
 from .stage import remove_scratch
@@ -67,7 +68,8 @@ def plan(recipe: Recipe, scores: bool = False) -> list[DocumentStage]:
         keys = WriteKeys(recipe.output, stages[-1], barrier)
         choice = ChooseDuplicates(recipe.output, stages[-1], keys, barrier)
         label, scoring = _label(fused, barrier.name), scores and bool(fused)
-        stage = RemoveDuplicates(recipe.output, label, fused, columns, limit, scoring, stages[-1], choice)
+        by_rows = not fused and stages[-1].base is not None
+        stage = RemoveDuplicates(recipe.output, label, fused, columns, limit, scoring, stages[-1], choice, by_rows)
         stages += [stage, *_decided(stage)]
     return stages
 
@@ -145,8 +147,8 @@ def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) ->
         for file in kept_parts(done)
     )
     options: dict[str, Any] = {"name": recipe.spec.name, "scores": list(last.scores), "steps": _steps(stages)}
-    if isinstance(last, Decide):
-        options["rows_of"] = f"stages/{last.upstream.folder.name}"
+    if last.base is not None:
+        options["rows_of"] = f"stages/{last.base.folder.name}"
     manifest = Manifest(
         stage="curate",
         version=1,

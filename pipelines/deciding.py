@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ..manifest import Manifest, OutputFile
+from ..manifest import OutputFile
 from ..storage import Location
 from . import footprints, scoring
-from .documents import FromParts
+from .documents import DocumentStage
 from .judging import quarantined, write_dropped
 from .parts import PartWriter, check_sum, read_part, text_sizes
 from .readers.selection import Selection
+from .remove_duplicates import FromParts
 from .stage import Counts, Stage
 
 AHEAD = 64 << 10  # bytes that a request to a store brings beyond a column: the next one is another score
@@ -45,18 +46,14 @@ class Decide(FromParts):
         ]
         return {"steps": steps, "scores": list(self.scores), "scored": False}
 
-    def manifest(self) -> Manifest | None:
-        """As every stage's; rows of parts that are gone are not done."""
-        found = super().manifest()
-        return found if found is None or self.upstream.manifest() is not None else None
+    @property
+    def base(self) -> DocumentStage:
+        """The scores."""
+        return self.upstream
 
     def memory(self) -> int:
         """As `footprints.deciding`, of the largest part."""
-        return footprints.deciding(self.upstream.largest_part()[1], len(self.columns()))
-
-    def largest_part(self) -> tuple[int, int]:
-        """Of the parts whose rows they are."""
-        return self.upstream.largest_part()
+        return footprints.deciding(*self.upstream.largest_part(), len(self.columns()))
 
     def columns(self) -> list[str]:
         """What is read of a part."""

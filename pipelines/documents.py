@@ -12,32 +12,20 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from ..errors import RunError
 from ..filters.document import SCHEMA, DocumentBatch
 from ..filters.rules import Filter
-from ..manifest import OutputFile
+from ..manifest import Manifest, OutputFile
 from ..mixtures.tasks import task
 from ..storage import Location
-from . import exchange, footprints, scoring, tasks
-from .choose_duplicates import DUPLICATES, ChooseDuplicates
+from . import footprints, scoring, tasks
 from .cut import Cut
 from .extents import largest_units
 from .inputs import Files, Task, text_bytes
 from .judging import judge
-from .parts import (
-    PartWriter,
-    check_sum,
-    dropped_rows,
-    kept_parts,
-    largest_part,
-    quarantine_sample,
-    read_part,
-    text_sizes,
-)
-from .readers.records import POISONED, Quarantined
+from .parts import PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, text_sizes
 from .readers.selection import Selection
 from .reading import read
 from .recipe import LEAST_QUARANTINED, SourceSpec, Step
@@ -78,6 +66,16 @@ class DocumentStage(Stage):
         """Every step that drops documents here, in order."""
         return () if self.scoring else self.steps
 
+    @property
+    def base(self) -> "DocumentStage | None":
+        """The stage in whose parts the documents stand, where this one keeps row numbers; None where it writes them."""
+        return None
+
+    def manifest(self) -> Manifest | None:
+        """As every stage's; row numbers of parts that are gone are not done."""
+        found = super().manifest()
+        return found if self.base is None or self.base.manifest() is not None else None
+
     @cached_property
     def parts(self) -> list[OutputFile]:
         """The files of kept documents, once the stage is finished: found once, not once a task of what comes after."""
@@ -99,7 +97,7 @@ class DocumentStage(Stage):
 
     def largest_part(self) -> tuple[int, int]:
         """Bytes of text and rows that one has to go through to read a part, at most."""
-        return largest_part(self.finished())
+        return largest_part((self.base or self).finished())
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """Checks the sums, and the number of quarantined documents of each source.
@@ -278,78 +276,6 @@ class ReadDocuments(DocumentStage):
             yield chunk.batch
 
 
-@dataclass(frozen=True)
-class FromParts(DocumentStage):
-    """A stage that passes on an earlier one's documents; one task a part."""
-
-    upstream: DocumentStage
-
-    def tasks(self) -> int:
-        """One a part of the earlier stage."""
-        return len(self.upstream.parts)
-
-    def source_of(self, task: int) -> str:
-        """The source of the part."""
-        return self.upstream.parts[task].source
-
-
-@dataclass(frozen=True)
-class RemoveDuplicates(FromParts):
-    """Passes on an earlier stage's documents without the duplicates chosen and judges them."""
-
-    choice: ChooseDuplicates
-
-    @property
-    def parents(self) -> tuple[Stage, ...]:
-        """The documents and the choice."""
-        return (self.upstream, self.choice)
-
-    @property
-    def judges(self) -> tuple[Step, ...]:
-        """The barrier, then the steps after it."""
-        return (self.choice.step, *super().judges)
-
-    def options(self) -> dict[str, Any]:
-        """The steps after the barrier."""
-        return self.judging()
-
-    def memory(self) -> int:
-        """As `footprints.passing`, of the largest part."""
-        return footprints.passing(*self.upstream.largest_part(), self.steps)
-
-    def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
-        """Reads a part and leaves out its duplicates."""
-        part = self.upstream.parts[task]
-        duplicates = exchange.read(self.choice.outputs(), task, DUPLICATES).sort_by("row")
-        rows = duplicates.column("row").to_numpy()
-        start = 0
-        for batch in read_part(self.upstream.folder / part.path):
-            first, last = np.searchsorted(rows, [start, start + batch.num_rows])
-            inside = duplicates.slice(int(first), int(last - first))
-            writer.read(batch.num_rows, batch.nbytes, int(text_sizes(batch).sum()))
-            keep = np.ones(batch.num_rows, bool)
-            keep[rows[first:last] - start] = False
-            self._drop(batch, ~keep, inside, writer)
-            if selection is not None:
-                for verdict, one, end in selection.runs(batch.num_rows):
-                    if verdict:
-                        poisoned = (np.flatnonzero(keep[one:end]) + one).tolist()
-                        writer.set_aside([_poisonous(batch, row, part, start + row, verdict) for row in poisoned])
-                    keep[one:end] &= verdict is None
-            yield batch if keep.all() else batch.filter(pa.array(keep))
-            start += batch.num_rows
-
-    def _drop(self, batch: pa.RecordBatch, mask: np.ndarray[Any, Any], chosen: pa.Table, writer: PartWriter) -> None:
-        gone = batch.filter(pa.array(mask))
-        count = gone.num_rows
-        if count == 0:
-            return
-        step = self.choice.step.name
-        rules = pa.array(["duplicate"] * count, pa.string())
-        partners = chosen.column("partner").combine_chunks()
-        writer.drop(step, dropped_rows(step, gone, rules, partners=partners))
-
-
 def quarantine_limit(most: float, documents: int) -> int:
     """How many documents may be set aside, of a source with so many.
 
@@ -366,8 +292,3 @@ def _reading(source: SourceSpec) -> dict[str, Any]:
     """How a source is read; of generated problems, also the version of each family."""
     versions = {name: task(name).version for name in source.tasks}
     return {**source.model_dump(mode="json", exclude={"path"}), "versions": versions}
-
-
-def _poisonous(batch: pa.RecordBatch, row: int, part: OutputFile, number: int, why: str) -> Quarantined:
-    identity = str(batch.column("id")[row].as_py())
-    return Quarantined(identity, part.source, POISONED, why, f"{part.path}, row {number}")

@@ -5,10 +5,12 @@ document is found again, in a part or in its input, and judged again where it st
 task's input where a document was dropped without scores.
 """
 
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -215,10 +217,13 @@ class _Explainer:
 
 
 def _recipe(root: Location) -> Recipe:
-    path = root / RECIPE
-    if not storage.exists(path):
-        raise ConfigError("the output has no recipe", where=str(path), fix="run midtrain curate again: it writes it")
-    return recipes.load(str(path))
+    """The recipe that the run left beside the output; of one in a store, a copy on this machine is loaded."""
+    text = storage.read_if_there(root / RECIPE)
+    if text is None:
+        raise ConfigError("the output has no recipe", where=str(root / RECIPE), fix="run midtrain curate again")
+    with tempfile.TemporaryDirectory(prefix="midtrain-explain-") as folder:
+        (Path(folder) / RECIPE).write_bytes(text)
+        return recipes.load(Path(folder) / RECIPE)
 
 
 def _segments(root: Location, manifest: Manifest, recipe: Recipe) -> list[Segment]:

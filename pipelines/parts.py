@@ -45,6 +45,7 @@ DROPPED = pa.schema(
 ROWS = "rows"  # the folder of parts that are row numbers
 OF = b"midtrain.rows_of"  # in such a file's metadata: the part whose rows they are, below the folder of stages
 HIDDEN = "scoring."  # what the names of columns begin with that no reader of documents sees
+ROW = f"{HIDDEN}row"  # the number of a document's row in the part that it stands in
 TEXT_BYTES = f"{HIDDEN}text_bytes"  # of each document, where its text is not read
 NAMES = ["source", "language", "step", "rule"]  # columns of few values, written as dictionaries
 
@@ -329,6 +330,15 @@ def part_of_rows(path: Location) -> tuple[Location, npt.NDArray[np.int32]]:
         name = (file.schema_arrow.metadata or {})[OF].decode()
     stages = storage.location(str(path).rsplit("/", 3)[0])
     return stages / name, rows
+
+
+def numbered(path: Location, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """As `read_part`, of a part that is row numbers, with a column `ROW` of these."""
+    _, rows = part_of_rows(path)
+    start = 0
+    for batch in read_part(path, columns):
+        yield batch.append_column(ROW, pa.array(rows[start : start + batch.num_rows]))
+        start += batch.num_rows
 
 
 def _read_rows(path: Location, columns: Sequence[str] | None, ahead: int) -> Iterator[pa.RecordBatch]:

@@ -13,25 +13,30 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import zstandard
 
 from .. import storage
 from ..errors import MidtrainError, RunError
+from ..manifest import OutputFile
 from . import budget, tasks
 from .deciding import Decide
-from .documents import DocumentStage, FromParts, ReadDocuments
+from .documents import DocumentStage, ReadDocuments
 from .inputs import InputFile, Split, Task
-from .parts import HIDDEN, PartWriter, is_kept, read_part
+from .parts import HIDDEN, ROW, TEXT_BYTES, PartWriter, is_kept, numbered, read_part
 from .processes import start_fork_server
 from .readers.records import BATCH_BYTES
 from .readers.streams import BUFFER
 from .reading import read
+from .remove_duplicates import BY_ROWS, FromParts
+from .scoring import conform
 
 T = TypeVar("T")
 
@@ -158,10 +163,13 @@ def _sample(
     budget.reset_peak()  # what a kernel takes while it is compiled, once on a machine, is no worker's
     seen = _Seen()
     batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
-    if isinstance(stages[0], Decide):
-        batches = _as_part(stages[0].upstream, source, batches, folder)
-    judged = []
-    for stage in stages:
+    if (base := stages[0].base) is not None:
+        batches = _as_part(base, source, batches, folder)
+    judged, kept = [], list[OutputFile]()
+    for before, stage in pairwise([None, *stages]):
+        assert stage is not None  # noqa: S101 - only the first has none before it
+        if before is not None:
+            batches = _passed_on(folder / before.folder.name / kept[0].path, before, stage) if kept else iter(())
         started = time.process_time()
         with _writer(stage, source, folder) as writer:
             for batch in batches:
@@ -173,10 +181,14 @@ def _sample(
         stored = sum(file.bytes for file in kept)
         beside = sum(file.bytes for file in result.files) - stored
         judged.append(Judged(result.counts["kept"], result.counts["text_bytes"], stored, beside, seconds))
-        # all that was scored is decided on; whatever follows sees what is kept
-        columns = stage.schema().names if stage.scoring else None
-        batches = read_part(folder / stage.folder.name / kept[0].path, columns) if kept else iter(())
     return Sample(seen.documents, seen.bytes, seen.text, seen.largest, seen.identities, stretch, tuple(judged))
+
+
+def _passed_on(path: Path, before: DocumentStage, stage: DocumentStage) -> Iterator[pa.RecordBatch]:
+    """What a stage sees of the part that the one before it made of a sample."""
+    if before.scoring:
+        return read_part(path, before.schema().names)
+    return numbered(path, BY_ROWS) if stage.base is not None else read_part(path)
 
 
 def _as_part(
@@ -186,14 +198,17 @@ def _as_part(
     with _writer(stage, source, folder) as writer:
         for batch in batches:
             writer.read(batch.num_rows, 0, 0)
-            writer.keep(batch)
+            writer.keep(conform(batch, stage.schema()))
         kept = [file for file in writer.finish().files if is_kept(file)]
-    return read_part(folder / stage.folder.name / kept[0].path, stage.schema().names) if kept else iter(())
+    rows = 0
+    for batch in read_part(folder / stage.folder.name / kept[0].path, stage.schema().names) if kept else ():
+        yield batch.append_column(ROW, pa.array(np.arange(rows, rows + batch.num_rows, dtype=np.int32)))
+        rows += batch.num_rows
 
 
 def _writer(stage: DocumentStage, source: str, folder: Path) -> PartWriter:
     """Of the first task of a stage, below a folder that has no other output."""
-    rows_of = f"{stage.upstream.folder.name}/part-00000.parquet" if isinstance(stage, Decide) else ""
+    rows_of = "" if stage.base is None else f"{stage.base.folder.name}/part-00000.parquet"
     return PartWriter(folder / stage.folder.name, 0, source, stage.schema(), rows_of)
 
 
@@ -238,7 +253,9 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
         source = next(one for one in stage.sources if one.name == place[0].source)
         yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
     elif isinstance(stage, FromParts):
-        columns = [*stage.upstream.schema().names] if isinstance(stage, Decide) else None
+        columns = stage.upstream.schema().names if isinstance(stage, Decide) else None
+        if stage.base is not None and columns is None:
+            columns = [*stage.upstream.schema().names, TEXT_BYTES]
         parts = read_part(stage.upstream.folder / place.path, columns)
         yield from ((batch, batch.nbytes) for batch in parts)
 
@@ -334,7 +351,7 @@ def _warm(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], f
     for batch in itertools.islice(batches, 1):
         batch = batch.select([name for name in batch.schema.names if not name.startswith(HIDDEN)])
         for stage in stages:
-            if isinstance(stage, Decide):
+            if stage.base is not None:
                 continue  # it loads nothing, and the batch has no scores
             with _writer(stage, source, folder) as writer:
                 stage.apply(batch.slice(0, WARM_ROWS), source, writer)

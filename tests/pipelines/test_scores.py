@@ -23,6 +23,7 @@ from midtrain.pipelines import curate as curation
 from midtrain.pipelines import curated, inputs, parts
 from midtrain.pipelines import decide as deciding
 from midtrain.pipelines import recipe as recipes
+from midtrain.pipelines.explain import explain
 from midtrain.pipelines.processes import local
 from midtrain.pipelines.recipe import Step
 from midtrain.progress import Progress
@@ -63,6 +64,31 @@ def test_scores_change_nothing_of_what_becomes_of_documents(corpus, outcome):
     first, last = (Manifest.read(corpus.root / name).counts["funnel"] for name in ("out", "scored"))
     assert [entry["kept"] for entry in last[1::2]] == [entry["kept"] for entry in first]
     assert [entry["text_bytes"] for entry in last[1::2]] == [entry["text_bytes"] for entry in first]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("barriers", [1, 2])
+def test_a_barrier_behind_scores_keeps_row_numbers(corpus, outcome, barriers, midtrain):
+    chosen = [*steps()[:2], {"exact_dedup": {"sources": ["b"]}}, {"exact_dedup": {}}][: 2 + barriers]
+    recipe = corpus.yaml("planned.yaml", corpus.recipe(steps=chosen, output=str(corpus.root / "scored")))
+    foreseen = orjson.loads(midtrain("plan", recipe, "--scores", "--json").out)["stages"]
+    corpus.curate(steps=chosen)
+    corpus.curate(steps=chosen, output=str(corpus.root / "scored"), scores=True)
+    plain, scored = outcome(corpus.root / "out"), outcome(corpus.root / "scored")
+    assert scored == plain
+    assert [row[2] for row in plain.dropped].count("exact_dedup") > 5
+    with_text = [path.parent.name for path in (corpus.root / "scored").rglob("part-*.parquet") if has_text(path)]
+    assert len(set(with_text)) == 1
+    assert [one["stage"] for one in foreseen][-1] == "exact_dedup"
+    changed = [{"length": {"max_chunks": 60}}, *chosen[1:]]
+    corpus.curate(steps=changed, overwrite=True)
+    corpus.curate(steps=changed, output=str(corpus.root / "scored"), scores=True, overwrite=True)
+    assert outcome(corpus.root / "scored") == outcome(corpus.root / "out")
+    (row,) = (row for row in outcome(corpus.root / "scored").dropped[-1:])
+    (trail,) = explain(corpus.root / "scored", row[0])
+    assert trail.ended == f"dropped by {row[2]}.{row[3]}" or trail.ended.startswith(f"dropped by {row[2]}.2")
+    rest = orjson.loads(midtrain("plan", recipe, "--scores", "--json", "--set", "steps.0.length.max_chunks=65").out)
+    assert [one["estimated"] for one in rest["stages"]].count(False) == 1
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -423,6 +449,10 @@ def kept_entries(shop, number):
     entry = Manifest.read(shop.root / "out").counts["funnel"][number]
     files = Manifest.read(shop.root / "out/stages" / entry["stage"]).files
     return [dataclasses.asdict(file) for file in files if parts.is_kept(file)]
+
+
+def has_text(path):
+    return "text" in pq.read_schema(path).names
 
 
 def all_records(shop):
