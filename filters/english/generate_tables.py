@@ -80,6 +80,10 @@ def _code_point_classes(tokenizer: Any) -> npt.NDArray[np.uint16]:
     # A prefix whatever follows it, a suffix whatever comes before it: asked with a neighbour that rules hardly name.
     table[[point for point in points if tokenizer.find_prefix(chr(point) + "0")]] |= classes.PREFIX
     table[[point for point in points if tokenizer.find_suffix("\x01" + chr(point))]] |= classes.SUFFIX
+    if (table & classes.INFIX != 0)[table & classes.PREFIX == 0].any():
+        raise RunError(
+            "a character is an infix anywhere but no prefix", fix="let infixes.py pass over one at the start"
+        )
     return table
 
 

@@ -81,7 +81,7 @@ def split_infixes(
 ) -> Any:
     """Writes the token stops of `text[start:stop]`, counted from `origin`, to `stops[tokens:]`; gives their new number.
 
-    An infix at the very start is passed over, as spaCy does, and then belongs to the token that follows.
+    No infix stands at the very start, which spaCy would pass over: what needs nothing before it is also a prefix.
     """
     at, begin, left = start, start, _NONE
     while at < stop:
@@ -91,13 +91,12 @@ def split_infixes(
             left = here
             at += width(text, at)
             continue
-        if at > start:
-            if at > begin:
-                stops[tokens] = at - origin
-                tokens += _1
-            stops[tokens] = at + cut - origin
+        if at > begin:
+            stops[tokens] = at - origin
             tokens += _1
-            begin = at + cut
+        stops[tokens] = at + cut - origin
+        tokens += _1
+        begin = at + cut
         # All infixes of several characters repeat one, so that the first's classes are the last's.
         left = here
         at += cut
