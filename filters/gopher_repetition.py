@@ -7,7 +7,7 @@ Costs about 8 ns per byte for a decision and 15 for all values, and 12 bytes per
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
