@@ -114,7 +114,7 @@ class ChunkCache:
         return self._slots, self._entries, self._arena, self._state, *self._block, self._tokens, *self._constants
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _cache: ChunkCache | None = None
 
 
