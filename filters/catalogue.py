@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 INFRASTRUCTURE: Final = frozenset(
     {
         "answers",
+        "byte_masks",
         "c4_citations",
         "c4_kernels",
         "c4_scan",
@@ -34,6 +35,7 @@ INFRASTRUCTURE: Final = frozenset(
         "document",
         "fasttext_kernels",
         "fasttext_model",
+        "fineweb_kernels",
         "hash_table",
         "kernel",
         "language_kernels",
@@ -41,14 +43,18 @@ INFRASTRUCTURE: Final = frozenset(
         "machine",
         "ngram_kernels",
         "paragraph_kernels",
+        "published",
         "quality_kernels",
         "repetition_kernels",
         "rules",
         "spans",
         "url_kernels",
         "url_lists",
+        "verdict",
         "view_kernels",
+        "white_space",
         "word_kernels",
+        "word_sums",
         "word_views",
     }
 )

@@ -44,7 +44,17 @@ SCHEMA: pa.Schema = pa.schema(
 )
 
 SCORE_PREFIX = "score."
-_TEXT_VIEWS = ("text_bytes", "text_offsets", "chunks", "words", "sentences", "lines", "paragraphs", "hashes")
+_TEXT_VIEWS = (
+    "text_bytes",
+    "text_offsets",
+    "chunks",
+    "words",
+    "word_sums",
+    "sentences",
+    "lines",
+    "paragraphs",
+    "hashes",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +157,13 @@ class DocumentBatch:
         from .word_views import word_spans
 
         return Spans(*word_spans(self), self.text_bytes)
+
+    @cached_property
+    def word_sums(self) -> npt.NDArray[np.int64]:
+        """int64[n, 5]: what `word_kernels` sums over the words of each document, its columns named there."""
+        from .word_sums import sum_documents
+
+        return sum_documents(self, np.arange(len(self)))
 
     @cached_property
     def sentences(self) -> Spans:

@@ -38,6 +38,10 @@ class GopherRepetition(Filter):
     """
 
     version: ClassVar[int] = 1
+    bounds: ClassVar[tuple[str, ...]] = (
+        *(option for _, option in _PIECES),
+        *("max_top_ngrams", "max_duplicate_ngrams"),
+    )
 
     max_duplicate_paragraphs: _Share | None = Field(
         default=0.3, description="share of paragraphs that stood before in the document"
@@ -72,6 +76,11 @@ class GopherRepetition(Filter):
         return not_empty, *(
             Rule(name, partial(self._score, name), None, bound, _source(published)) for name, bound, published in bounds
         )
+
+    @property
+    def scoring(self) -> dict[str, Any]:
+        """For which n there are scores, whatever their bounds."""
+        return {**super().scoring, "top": list(self.max_top_ngrams), "duplicate": list(self.max_duplicate_ngrams)}
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass."""

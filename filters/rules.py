@@ -29,6 +29,7 @@ class Rule:
         low: the smallest score that is kept, None for no such bound.
         high: the largest score that is kept, None for no such bound.
         source: where the bounds come from.
+        exempt: one score that is kept although it lies outside the bounds.
     """
 
     name: str
@@ -36,6 +37,16 @@ class Rule:
     low: float | None
     high: float | None
     source: str
+    exempt: float | None = None
+
+    def breaks(self, scores: Scores) -> npt.NDArray[np.bool_]:
+        """bool[n]: which of the scores (float64[n]) are not kept."""
+        outside = np.zeros(len(scores), np.bool_)
+        if self.low is not None:
+            outside |= scores < self.low
+        if self.high is not None:
+            outside |= scores > self.high
+        return outside if self.exempt is None else outside & (scores != self.exempt)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,9 +94,8 @@ def first_broken(rules: tuple[Rule, ...], scores: dict[str, Scores], documents: 
             raise RunError(
                 f"rule {rule.name} gives a score that is not a number", where=f"row {int(np.isnan(score).argmax())}"
             )
-        low = -np.inf if rule.low is None else rule.low
-        high = np.inf if rule.high is None else rule.high
-        new = (broken < 0) & ((score < low) | (score > high))
+        new = (broken < 0) & rule.breaks(score)
+        low, high = (np.nan if bound is None else bound for bound in (rule.low, rule.high))
         broken[new] = place
         values[new] = score[new]
         thresholds[new] = np.where(score[new] < low, low, high)

@@ -54,6 +54,8 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
         return [not value]
     if get_origin(annotation) is Literal:
         return [choice for choice in get_args(annotation) if choice != value]
+    if isinstance(value, dict):
+        return [{key: below * 0.9 for key, below in value.items()}]
     if value is None:
         return [10, 1, 0.5]
     return [value * 0.9, value + 1, value - 1, value // 2] if isinstance(value, int | float) else []
@@ -64,8 +66,8 @@ def is_number(step: Filter, option: str) -> bool:
     return not isinstance(value, bool) and isinstance(value, int | float | None)
 
 
-def ends(step: Filter) -> list[tuple[str, float | None, float | None]]:
-    return [(rule.name, rule.low, rule.high) for rule in step.rules]
+def ends(step: Filter) -> list[tuple[str, float | None, float | None, float | None]]:
+    return [(rule.name, rule.low, rule.high, rule.exempt) for rule in step.rules]
 
 
 def values(step: Filter, batch: DocumentBatch) -> dict[str, list[Any]]:
