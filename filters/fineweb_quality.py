@@ -81,7 +81,7 @@ class FinewebQuality(Published):
         ("duplicate_line_characters", None, "max_duplicate_line_characters"),
         ("newlines_per_word", None, "max_newlines_per_word"),
     )
-    bounds: ClassVar = (*bounding(rule_options), "allow_unpunctuated")
+    bounds: ClassVar[tuple[str, ...]] = (*bounding(rule_options), "allow_unpunctuated")
 
     min_lines: Count | None = Field(default=1, ge=0, description="lines that are not blank")
     min_punctuated_lines: float | None = Field(

@@ -40,7 +40,7 @@ class GopherQuality(Published):
         ("alphabetic_words", "min_alphabetic_words", None),
         ("stop_words", "min_stop_words", None),
     )
-    bounds: ClassVar = bounding(rule_options)
+    bounds: ClassVar[tuple[str, ...]] = bounding(rule_options)
 
     min_words: Count | None = Field(default=50, ge=0, description="plain words in the document")
     max_words: Count | None = Field(default=100_000, ge=0)

@@ -15,14 +15,6 @@ from pydantic import model_validator
 from .document import DocumentBatch
 from .rules import Filter, Rule, Scores
 
-_Rows = tuple[tuple[str, str | None, str | None], ...]
-
-
-def bounding(rule_options: _Rows) -> tuple[str, ...]:
-    """The options that are bounds in a table of rules, for a filter's `bounds`."""
-    return tuple(option for _, *ends in rule_options for option in ends if option)
-
-
 class Published(Filter):
     """Keeps a document whose every score lies within its bounds, the bounds included; null takes a bound away.
 
@@ -31,7 +23,7 @@ class Published(Filter):
     among `rules`, so that a rule's number means the same in every recipe.
     """
 
-    rule_options: ClassVar[_Rows]
+    rule_options: ClassVar[tuple[tuple[str, str | None, str | None], ...]]
     paper: ClassVar[str]
 
     @property
@@ -78,6 +70,11 @@ class Published(Filter):
             getattr(self, option) == type(self).model_fields[option].default for option in (low, high) if option
         )
         return self.paper if published else f"the recipe; the rule is from {self.paper}"
+
+
+def bounding(rule_options: tuple[tuple[str, str | None, str | None], ...]) -> tuple[str, ...]:
+    """The options that bound a rule."""
+    return tuple(option for _, *ends in rule_options for option in ends if option)
 
 
 def shares(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> Scores:

@@ -178,7 +178,7 @@ def _verdict(
     for rule in options.rules:
         value = values[rule.name]
         low, high = (None if bound is None else float(bound) for bound in (rule.low, rule.high))
-        outside = (low is not None and value < low) or (high is not None and value > high)
+        outside = bool(rule.breaks(np.array([value]))[0])
         verdict = KEPT if not outside else "breaks" if names else "outside"
         if names and rule.name == names[0]:
             verdict = DROPPED
