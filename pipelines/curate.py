@@ -15,13 +15,16 @@ from ..manifest import Manifest, OutputFile
 from ..progress import Progress
 from .choose_duplicates import ChooseDuplicates, WriteKeys
 from .cut import Cut, large_files
-from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .deciding import Decide
+from .documents import DocumentStage, ReadDocuments
 from .executor import Executor
 from .inputs import find_inputs, task_size
 from .output import Output
 from .parts import kept_parts
 from .recipe import Recipe, Step
+from .remove_duplicates import RemoveDuplicates
 from .runner import STALL, Runner
+from .scoring import score_columns
 from .stage import remove_scratch
 from .tasks import PIECE
 
@@ -35,8 +38,13 @@ class Curated:
     tasks_run: int
 
 
-def plan(recipe: Recipe) -> list[DocumentStage]:
+def plan(recipe: Recipe, scores: bool = False) -> list[DocumentStage]:
     """The document stages of a recipe, in order; barriers hang between them as parents.
+
+    Args:
+        recipe: the loaded recipe.
+        scores: whether each rule's value is kept as a column: steps between barriers are then two stages, one that
+            scores all documents and one that decides by the scores.
 
     Raises:
         ConfigError: an input is missing or empty.
@@ -47,21 +55,30 @@ def plan(recipe: Recipe) -> list[DocumentStage]:
     large = large_files(spec.sources, files, size)
     cutting = Cut(recipe.output, large, max(size // PIECE, 1)) if large else None
     fused, rest = _until_barrier(recipe.steps)
-    scores = _scores(fused)
+    columns = _columns(fused, scores)
     limit = spec.max_quarantined
+    label, scoring = _label(fused, "read"), scores and bool(fused)
     stage: DocumentStage = ReadDocuments(
-        recipe.output, _label(fused, "read"), fused, scores, limit, spec.sources, files, size, cutting
+        recipe.output, label, fused, columns, limit, scoring, spec.sources, files, size, cutting
     )
-    stages = [stage]
+    stages = [stage, *_decided(stage)]
     while rest:
         barrier, (fused, rest) = rest[0], _until_barrier(rest[1:])
-        scores += tuple(score for score in _scores(fused) if score not in scores)
-        keys = WriteKeys(recipe.output, stage, barrier)
-        choice = ChooseDuplicates(recipe.output, stage, keys, barrier)
-        label = _label(fused, barrier.name)
-        stage = RemoveDuplicates(recipe.output, label, fused, scores, limit, stage, choice)
-        stages.append(stage)
+        columns += tuple(column for column in _columns(fused, scores) if column not in columns)
+        keys = WriteKeys(recipe.output, stages[-1], barrier)
+        choice = ChooseDuplicates(recipe.output, stages[-1], keys, barrier)
+        label, scoring = _label(fused, barrier.name), scores and bool(fused)
+        by_rows = not fused and stages[-1].base is not None
+        stage = RemoveDuplicates(recipe.output, label, fused, columns, limit, scoring, stages[-1], choice, by_rows)
+        stages += [stage, *_decided(stage)]
     return stages
+
+
+def _decided(stage: DocumentStage) -> list[Decide]:
+    """What decides by a stage's scores; nothing where it has decided itself."""
+    if not stage.scoring:
+        return []
+    return [Decide(stage.root, stage.label, stage.steps, stage.scores, stage.max_quarantined, False, stage)]
 
 
 def curate(
@@ -70,6 +87,7 @@ def curate(
     progress: Progress,
     overwrite: bool = False,
     stall: float = STALL,
+    scores: bool = False,
 ) -> Curated:
     """Runs a recipe.
 
@@ -79,6 +97,7 @@ def curate(
         progress: what the person sees.
         stall: seconds without any task ending after which the run is given up.
         overwrite: whether the output of another recipe in the same folder may be replaced.
+        scores: as in `plan`.
 
     Raises:
         ConfigError: an input is missing or empty, or the folder holds another result.
@@ -87,7 +106,7 @@ def curate(
     """
     output = Output(recipe.output, "curate")
     with output.opened() as events, Runner(executor, events, progress, stall) as runner:
-        stages = plan(recipe)
+        stages = plan(recipe, scores)
         output.claim(stages[-1].fingerprint, overwrite)
         output.record("recipe.yaml", config.dump(recipe.spec), recipe.loaded.document.name)
         reader = stages[0]
@@ -127,17 +146,38 @@ def _publish(output: Output, recipe: Recipe, stages: Sequence[DocumentStage]) ->
         OutputFile(f"stages/{last.folder.name}/{file.path}", file.rows, file.bytes, file.hash, file.source)
         for file in kept_parts(done)
     )
+    options: dict[str, Any] = {"name": recipe.spec.name, "scores": list(last.scores), "steps": _steps(stages)}
+    if last.base is not None:
+        options["rows_of"] = f"stages/{last.base.folder.name}"
     manifest = Manifest(
         stage="curate",
         version=1,
         fingerprint=last.fingerprint,
-        options={"name": recipe.spec.name, "scores": list(last.scores)},
+        options=options,
         parents=tuple(stage.fingerprint for stage in stages),
         files=files,
         counts={"funnel": [{"stage": name, **counts} for name, counts in _funnel(stages)]},
     )
     output.publish(manifest)
     return manifest
+
+
+def _steps(stages: Sequence[DocumentStage]) -> list[dict[str, Any]]:
+    """Every step in order with the stage that it ran in, the sources it saw, and its rules with their bounds."""
+    return [
+        {
+            "stage": stage.folder.name,
+            "step": step.name,
+            "label": step.label,
+            "sources": list(step.sources),
+            "rules": [
+                {"rule": rule.name, "low": rule.low, "high": rule.high, "source": rule.source}
+                for rule in (step.options.rules if isinstance(step.options, Filter) else ())
+            ],
+        }
+        for stage in stages
+        for step in stage.judges
+    ]
 
 
 def _funnel(stages: Sequence[DocumentStage]) -> list[tuple[str, dict[str, Any]]]:
@@ -151,12 +191,13 @@ def _until_barrier(steps: Sequence[Step]) -> tuple[tuple[Step, ...], tuple[Step,
     return tuple(steps), ()
 
 
-def _scores(steps: Sequence[Step]) -> tuple[str, ...]:
+def _columns(steps: Sequence[Step], scores: bool) -> tuple[str, ...]:
+    """The score columns that steps add: their own, and the values of their rules where those are kept."""
     names: dict[str, None] = {}
     for step in steps:
         if isinstance(step.options, Filter):
             names |= dict.fromkeys(step.options.score_columns)
-    return tuple(names)
+    return tuple(names | dict.fromkeys(score_columns(steps) if scores else ()))
 
 
 def _label(steps: Sequence[Step], otherwise: str) -> str:

@@ -16,7 +16,7 @@ from ..filters.document import SCHEMA, SCORE_PREFIX
 from ..manifest import NAME, Manifest, OutputFile
 from ..mixtures.schema import MixtureSource, where_conditions
 from ..storage import Location
-from .parts import read_part
+from .parts import largest_part, read_part
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Selection:
         parts: the files that can hold a selected document, in the order of the output.
         folder: the curated output; not part of the record, so that it may be moved.
         text_bytes: UTF-8 bytes of text in those parts, before `where` on other columns.
+        largest: bytes of text and rows that one has to go through to read a part, at most.
     """
 
     source: MixtureSource
@@ -36,6 +37,7 @@ class Selection:
     parts: tuple[OutputFile, ...]
     folder: Location
     text_bytes: int
+    largest: tuple[int, int]
 
     def record(self) -> dict[str, Any]:
         """What the tokens of the selection depend on."""
@@ -43,11 +45,6 @@ class Selection:
             "documents": self.fingerprint,
             "where": self.source.model_dump(mode="json")["where"],
         }
-
-    def largest_part(self) -> tuple[int, int]:
-        """Bytes of text, taken by its file's share of all, and rows of the largest part."""
-        largest = max(self.parts, key=lambda part: part.bytes)
-        return self.text_bytes * largest.bytes // sum(part.bytes for part in self.parts), largest.rows
 
     def read(self, part: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """The selected rows of a part, with the named columns.
@@ -94,6 +91,7 @@ def select(source: MixtureSource, where: str) -> Selection:
             seen=f"an output of {manifest.stage}",
         )
     manifest.check_sizes(folder)
+    scored = _scored(folder, manifest)
     _check_conditions(source, manifest, where)
     wanted = _sources(source)
     parts = tuple(file for file in manifest.files if wanted is None or file.source in wanted)
@@ -106,7 +104,26 @@ def select(source: MixtureSource, where: str) -> Selection:
         )
     last = manifest.counts["funnel"][-1]["sources"]
     size = sum(int(last[name]["text_bytes"]) for name in {file.source for file in parts})
-    return Selection(source, manifest.fingerprint, parts, folder, size)
+    if scored is not None:
+        largest = largest_part(scored)
+    else:
+        most = max(parts, key=lambda part: part.bytes)
+        largest = size * most.bytes // sum(part.bytes for part in parts), most.rows
+    return Selection(source, manifest.fingerprint, parts, folder, size, largest)
+
+
+def _scored(folder: Location, manifest: Manifest) -> Manifest | None:
+    """The manifest of the parts that an output's row numbers are about; None where it has documents of its own.
+
+    Raises:
+        RunError: they are gone or were cut short.
+    """
+    name = manifest.options.get("rows_of")
+    if name is None:
+        return None
+    found = Manifest.read(folder / name)
+    found.check_sizes(folder / name)
+    return found
 
 
 def _check_conditions(source: MixtureSource, manifest: Manifest, where: str) -> None:

@@ -1,7 +1,8 @@
 """Stages that pass documents on: reading and every per-document step up to the next barrier, fused into one task.
 
 A document is read, judged by all steps in turn, and written once, kept or dropped with the rule that dropped it, or set
-aside with what is wrong. Costs one pass over the text beside what the steps do.
+aside with what is wrong; or it is written with every score, and `Decide` judges it by them. Costs one pass over the
+text beside what the steps do.
 """
 
 from abc import abstractmethod
@@ -9,24 +10,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import pyarrow as pa
 
 from ..errors import RunError
 from ..filters.document import SCHEMA, DocumentBatch
 from ..filters.rules import Filter
-from ..manifest import OutputFile
+from ..manifest import Manifest, OutputFile
 from ..mixtures.tasks import task
-from . import exchange, footprints, tasks
-from .choose_duplicates import DUPLICATES, ChooseDuplicates
+from ..storage import Location
+from . import footprints, scoring, tasks
 from .cut import Cut
 from .extents import largest_units
 from .inputs import Files, Task, text_bytes
 from .judging import judge
-from .parts import DROPPED, PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, read_part
-from .readers.records import POISONED, Quarantined
+from .parts import PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, text_sizes
 from .readers.selection import Selection
 from .reading import read
 from .recipe import LEAST_QUARANTINED, SourceSpec, Step
@@ -44,19 +43,38 @@ class DocumentStage(Stage):
         scores: the score columns of every part, from this stage's steps and those before.
         max_quarantined: a share of a source's documents (10 documents at least), or a number of them. Not part of the
             fingerprint.
+        scoring: whether all documents are passed on, with what the steps say of them in columns; the steps' bounds are
+            then not part of the fingerprint.
     """
 
     label: str
     steps: tuple[Step, ...]
     scores: tuple[str, ...]
     max_quarantined: float
+    scoring: bool
 
+    version: ClassVar[int] = 2  # of what is written: languages and bytes of what was dropped
     divisible = True
 
     @property
     def name(self) -> str:
-        """The last step's name."""
-        return self.label
+        """The last step's name; of scores, with that behind it."""
+        return f"{self.label}-scores" if self.scoring else self.label
+
+    @property
+    def judges(self) -> tuple[Step, ...]:
+        """Every step that drops documents here, in order."""
+        return () if self.scoring else self.steps
+
+    @property
+    def base(self) -> "DocumentStage | None":
+        """The stage in whose parts the documents stand, where this one keeps row numbers; None where it writes them."""
+        return None
+
+    def manifest(self) -> Manifest | None:
+        """As every stage's; row numbers of parts that are gone are not done."""
+        found = super().manifest()
+        return found if self.base is None or self.base.manifest() is not None else None
 
     @cached_property
     def parts(self) -> list[OutputFile]:
@@ -64,11 +82,22 @@ class DocumentStage(Stage):
         return kept_parts(self.finished())
 
     def schema(self) -> pa.Schema:
-        """The documents' columns and the scores so far."""
+        """The documents' columns and the scores so far; behind them what a decision by scores needs."""
         schema = SCHEMA
         for score in self.scores:
             schema = schema.append(pa.field(score, pa.float64()))
-        return schema
+        return pa.schema([*schema, *scoring.hidden_columns(self.steps)]) if self.scoring else schema
+
+    def judging(self) -> dict[str, Any]:
+        """The options that steps and columns make."""
+        if self.scoring:
+            records = [scoring.record(step) for step in self.steps]
+            return {"steps": records, "scores": list(self.scores), "scored": True}
+        return {"steps": [step.record() for step in self.steps], "scores": list(self.scores)}
+
+    def largest_part(self) -> tuple[int, int]:
+        """Bytes of text and rows that one has to go through to read a part, at most."""
+        return largest_part((self.base or self).finished())
 
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """Checks the sums, and the number of quarantined documents of each source.
@@ -78,11 +107,18 @@ class DocumentStage(Stage):
         """
         check_sum(counts, self.folder.name)
         for source, own in counts["sources"].items():
-            limit = quarantine_limit(self.max_quarantined, own["documents"])
-            # A source of which nothing could be read is lost, however few documents it has.
-            if own["quarantined"] > limit or 0 < own["quarantined"] == own["documents"]:
-                sample = quarantine_sample(self.folder, [file for file in files if file.source == source])
-                raise self._too_many(source, f"{own['quarantined']:,} of {own['documents']:,}", limit, sample)
+            self.check_quarantined(source, own["documents"], own["quarantined"], files)
+
+    def check_quarantined(self, source: str, documents: int, aside: int, files: Sequence[OutputFile]) -> None:
+        """Compares what was set aside of a source with the limit.
+
+        Raises:
+            RunError: it is more, or all that there is: a source of which nothing is read is lost, however small.
+        """
+        limit = quarantine_limit(self.max_quarantined, documents)
+        if aside > limit or 0 < aside == documents:
+            sample = quarantine_sample(self.folder, [file for file in files if file.source == source])
+            raise self._too_many(source, f"{aside:,} of {documents:,}", limit, sample)
 
     def _too_many(self, source: str, seen: str, limit: int, sample: Sequence[dict[str, Any]]) -> RunError:
         first = "; ".join(f"{row['place']}: {row['error']}" for row in sample)
@@ -102,11 +138,15 @@ class DocumentStage(Stage):
     def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
         """The documents that the steps of a task see, in batches; what is not among them is told to the writer."""
 
+    def writer(self, task: int, folder: Location | None = None) -> PartWriter:
+        """Of a task's files, in the stage's folder or another one."""
+        return PartWriter(folder or self.folder, task, self.source_of(task), self.schema())
+
     def run(self, task: int) -> TaskResult:
         """Takes a task's documents and judges them; records known to kill their process are set aside unread."""
         source, poisoned = self.source_of(task), self.poisoned(task)
         selection = Selection(poisoned=poisoned) if poisoned else None
-        with PartWriter(self.folder, task, source, self.schema()) as writer:
+        with self.writer(task) as writer:
             for batch in self.incoming(task, writer, selection):
                 self.apply(batch, source, writer)
             return writer.finish()
@@ -118,7 +158,7 @@ class DocumentStage(Stage):
             The number of the task's records.
         """
         source, selection = self.source_of(task), Selection.trial(start, stop, self.poisoned(task))
-        with PartWriter(self.folder, task, source, self.schema()) as writer:
+        with self.writer(task) as writer:
             for batch in self.incoming(task, writer, selection):
                 self.apply(batch, source, writer)
             writer.abandon()
@@ -127,16 +167,16 @@ class DocumentStage(Stage):
     def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
         """Runs the fused steps over documents of one source and writes what becomes of each."""
         documents = DocumentBatch(self._with_scores(batch))
+        if self.scoring:
+            writer.keep(scoring.score(documents, self.steps, source, self.schema()))
+            return
         for step in self.steps:
             if source in step.sources and isinstance(step.options, Filter) and len(documents):
                 documents = judge(step, step.options, documents, writer)
         writer.keep(documents.record_batch)
 
     def _with_scores(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        missing = [score for score in self.scores if score not in batch.schema.names]
-        arrays = [*batch.columns, *(pa.nulls(batch.num_rows, pa.float64()) for _ in missing)]
-        names = [*batch.schema.names, *missing]
-        return pa.record_batch([arrays[names.index(name)] for name in self.schema().names], schema=self.schema())
+        return batch if self.scoring else scoring.conform(batch, self.schema())
 
 
 @dataclass(frozen=True)
@@ -167,8 +207,7 @@ class ReadDocuments(DocumentStage):
             "size": self.size,
             "cutting": tasks.VERSION,
             "sources": [_reading(source) for source in self.sources],
-            "steps": [step.record() for step in self.steps],
-            "scores": list(self.scores),
+            **self.judging(),
         }
 
     @cached_property
@@ -231,71 +270,10 @@ class ReadDocuments(DocumentStage):
     def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
         """Reads the task's splits; what cannot be read is set aside."""
         for chunk in read(self.splits(task), self._source(self.source_of(task)), selection):
-            writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes)
+            size = int(text_sizes(chunk.batch).sum())
+            writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes, size)
             writer.set_aside(chunk.quarantined)
             yield chunk.batch
-
-
-@dataclass(frozen=True)
-class RemoveDuplicates(DocumentStage):
-    """Passes on an earlier stage's documents without the duplicates chosen and judges them; one task a part."""
-
-    upstream: DocumentStage
-    choice: ChooseDuplicates
-
-    @property
-    def parents(self) -> tuple[Stage, ...]:
-        """The documents and the choice."""
-        return (self.upstream, self.choice)
-
-    def options(self) -> dict[str, Any]:
-        """The steps after the barrier."""
-        return {"steps": [step.record() for step in self.steps], "scores": list(self.scores)}
-
-    def memory(self) -> int:
-        """As `footprints.passing`, of the largest part."""
-        return footprints.passing(*largest_part(self.upstream.finished()), self.steps)
-
-    def tasks(self) -> int:
-        """One a part of the earlier stage."""
-        return len(self.upstream.parts)
-
-    def source_of(self, task: int) -> str:
-        """The source of the part."""
-        return self.upstream.parts[task].source
-
-    def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
-        """Reads a part and leaves out its duplicates."""
-        part = self.upstream.parts[task]
-        duplicates = exchange.read(self.choice.outputs(), task, DUPLICATES).sort_by("row")
-        rows = duplicates.column("row").to_numpy()
-        start = 0
-        for batch in read_part(self.upstream.folder / part.path):
-            first, last = np.searchsorted(rows, [start, start + batch.num_rows])
-            inside = duplicates.slice(int(first), int(last - first))
-            writer.read(batch.num_rows, batch.nbytes)
-            keep = np.ones(batch.num_rows, bool)
-            keep[rows[first:last] - start] = False
-            self._drop(batch, ~keep, inside, writer)
-            if selection is not None:
-                for verdict, one, end in selection.runs(batch.num_rows):
-                    if verdict:
-                        poisoned = (np.flatnonzero(keep[one:end]) + one).tolist()
-                        writer.set_aside([_poisonous(batch, row, part, start + row, verdict) for row in poisoned])
-                    keep[one:end] &= verdict is None
-            yield batch if keep.all() else batch.filter(pa.array(keep))
-            start += batch.num_rows
-
-    def _drop(self, batch: pa.RecordBatch, mask: np.ndarray[Any, Any], chosen: pa.Table, writer: PartWriter) -> None:
-        gone = batch.filter(pa.array(mask))
-        count = gone.num_rows
-        if count == 0:
-            return
-        step = self.choice.step.name
-        columns = [gone.column("id"), gone.column("source"), pa.array([step] * count), pa.array(["duplicate"] * count)]
-        nothing = pa.nulls(count, pa.float64())
-        partner = chosen.column("partner").combine_chunks()
-        writer.drop(step, pa.record_batch([*columns, nothing, nothing, partner], schema=DROPPED))
 
 
 def quarantine_limit(most: float, documents: int) -> int:
@@ -314,8 +292,3 @@ def _reading(source: SourceSpec) -> dict[str, Any]:
     """How a source is read; of generated problems, also the version of each family."""
     versions = {name: task(name).version for name in source.tasks}
     return {**source.model_dump(mode="json", exclude={"path"}), "versions": versions}
-
-
-def _poisonous(batch: pa.RecordBatch, row: int, part: OutputFile, number: int, why: str) -> Quarantined:
-    identity = str(batch.column("id")[row].as_py())
-    return Quarantined(identity, part.source, POISONED, why, f"{part.path}, row {number}")

@@ -15,10 +15,12 @@ from ..manifest import Manifest
 from . import footprints
 from .choose_duplicates import ROWS_PER_PARTITION, ChooseDuplicates, WriteKeys
 from .cut import Cut
-from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .deciding import Decide
+from .documents import DocumentStage, ReadDocuments
 from .extents import Extent, largest_units
 from .inputs import EXPANSION
 from .parts import kept_parts, largest_part
+from .remove_duplicates import BY_ROWS, FromParts
 from .sample import Judged, Sample, Sampled
 from .stage import MARKERS, Stage
 
@@ -188,12 +190,17 @@ class Estimator:
             _pass_on(passed, source, factor, judged, parts.get(source, 0))
         self._passed[stage.fingerprint] = passed
         tasks = sum(parts.values())
-        if isinstance(stage, RemoveDuplicates):
+        if isinstance(stage, FromParts) and stage.base is not None:
+            columns = stage.columns() if isinstance(stage, Decide) else BY_ROWS
+            memory = footprints.deciding(*self._passed[stage.upstream.fingerprint].largest, len(columns))
+        elif isinstance(stage, FromParts):
             memory = footprints.passing(*self._passed[stage.upstream.fingerprint].largest, stage.steps)
         else:
             memory = stage.memory()
         memory = self._memory(stage, memory)
-        if stage is self.first:
+        if isinstance(stage, FromParts) and stage.base is not None:
+            passed.largest = self._passed[stage.upstream.fingerprint].largest  # whoever reads on goes through all of it
+        elif stage is self.first:
             memory = max(memory, self.sampled.peak)
         disk += 2 * tasks * FILE_BYTES
         return self._of(stage, tasks, documents, sum(passed.kept.values()), memory, disk, seconds)
@@ -202,7 +209,7 @@ class Estimator:
         """The tasks of each source."""
         if isinstance(stage, ReadDocuments):
             return stage.tasks_by_source()
-        assert isinstance(stage, RemoveDuplicates)  # noqa: S101 - there are two kinds
+        assert isinstance(stage, FromParts)  # noqa: S101 - there are two kinds
         return self._passed[stage.upstream.fingerprint].parts
 
     def _factor(self, stage: DocumentStage, source: str, sample: Sample) -> float:
@@ -212,7 +219,7 @@ class Estimator:
         return self._factors[source]
 
     def _stretched(self, stage: DocumentStage, source: str, sample: Sample) -> float:
-        if isinstance(stage, RemoveDuplicates):
+        if isinstance(stage, FromParts):
             return self._passed[stage.upstream.fingerprint].kept.get(source, 0) / max(sample.documents, 1)
         extent = self.extents[source]
         if sample.documents == 0:
@@ -227,6 +234,8 @@ class Estimator:
         largest = max((one.largest for one in self.sampled.samples.values()), default=0) if self.sampled else 0
         memory = stage.memory() if known else otherwise
         if not isinstance(stage, DocumentStage | WriteKeys):
+            return memory
+        if isinstance(stage, DocumentStage) and stage.base is not None:
             return memory
         row_group = largest_units(stage.sources, stage.files)[0] if isinstance(stage, ReadDocuments) else 0
         return footprints.with_document(memory, largest, row_group)

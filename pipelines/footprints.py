@@ -39,6 +39,8 @@ TRAIN_LIMIT = 100_000_000  # bytes of text that a tokenizer is trained on
 ENCODING = 290 * MIB  # four million characters in the tokenizer library, in several scripts
 ENCODED = 10  # bytes held a byte of a row group's text while it is encoded
 ENCODED_PART = 2.7  # bytes held a byte of a part's text: its tokens as rows, joined, and grouped by partition
+DECIDED = 6  # bytes held a value of a row group's scores: its pages, and a few rows of them
+DROPPED_ROW = 100  # bytes of the record of a dropped document, with its id, until there are enough to be written
 SHARDS = 45 * MIB
 SHARD = 5.5  # bytes held a byte of an exchanged partition: sorted, filtered, as arrays of tokens
 
@@ -78,6 +80,12 @@ def part_reading(text: int, rows: int) -> int:
 def passing(text: int, rows: int, chosen: Sequence[Step]) -> int:
     """Bytes of a worker that reads a part of so much text in so many rows and writes it again."""
     return part_reading(text, rows) + int(WRITE_GROUP * min(text, GROUP)) + steps(text, chosen)
+
+
+def deciding(text: int, rows: int, columns: int) -> int:
+    """Bytes of a worker that decides a part of so many rows, whose texts have so much, by so many columns of scores."""
+    at_a_time = rows * min(1.0, GROUP / max(text, 1))
+    return WORKER + PART_READING + int(DECIDED * at_a_time * columns + min(DROPPED_ROW * rows, ROW_GROUP_BYTES))
 
 
 def keys(text: int, rows: int) -> int:

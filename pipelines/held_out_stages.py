@@ -52,7 +52,7 @@ class HeldOutKeys(LocalStage):
 
     def memory(self) -> int:
         """As `footprints.held_out_keys`; messages are read only where there are some."""
-        text, rows = max((one.largest_part() for one in self.selections), default=(0, 0))
+        text, rows = max((one.largest for one in self.selections), default=(0, 0))
         return footprints.held_out_keys(text, rows, any(one.source.template is not None for one in self.selections))
 
     def tasks(self) -> int:

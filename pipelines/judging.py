@@ -5,16 +5,22 @@ there; this module holds the project's one broad `except`. Costs nothing where n
 passes for each that does.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ..errors import MidtrainError
 from ..filters.document import DocumentBatch
-from ..filters.rules import Decision, Filter
-from .parts import DROPPED, PartWriter
+from ..filters.rules import Decision, Filter, Transform
+from .parts import PartWriter, dropped_rows
 from .readers.records import Quarantined
 from .recipe import Step
+
+T = TypeVar("T")
 
 
 def judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWriter) -> DocumentBatch:
@@ -22,56 +28,96 @@ def judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWri
     kept: list[pa.RecordBatch] = []
     for part, outcome in attempt(options, documents):
         if isinstance(outcome, Exception):
-            writer.set_aside([_quarantine(step.name, part, outcome)])
+            row = part.record_batch.slice(0, 1)
+            writer.set_aside([quarantined(step.name, row, described(outcome))])
             continue
         every = outcome.keep.all()  # then nothing is copied
         kept.append(part.record_batch if every else part.record_batch.filter(pa.array(outcome.keep)))
-        _write_dropped(step, options, part, outcome, writer)
+        write_dropped(step.name, part.record_batch, outcome, reasons(options, outcome), writer)
     if not kept:
         return DocumentBatch(documents.record_batch.slice(0, 0))
     return DocumentBatch(pa.concat_batches(kept) if len(kept) > 1 else kept[0])
 
 
-def attempt(options: Filter, documents: DocumentBatch) -> Iterator[tuple[DocumentBatch, Decision | Exception]]:
-    """Decides a batch; where code raises, the batch is halved until the documents that do it stand alone."""
+def decided(options: Filter, documents: DocumentBatch) -> tuple[DocumentBatch, Decision]:
+    """The documents as a step leaves them, with its columns, and rewritten where it is a transform; its decision."""
+    annotated = options.annotate(documents)
+    if isinstance(options, Transform):
+        return rewritten(options, annotated)
+    return annotated, options.decide(annotated)
+
+
+def rewritten(options: Transform, documents: DocumentBatch) -> tuple[DocumentBatch, Decision]:
+    """The documents with their new texts, and the decision.
+
+    Raises:
+        ValueError: a document that is kept has messages and another text than before: they would not say the same.
+    """
+    changed, decision = options.rewrite(documents)
+    check_messages(documents, changed, decision.keep)
+    return changed, decision
+
+
+def check_messages(before: DocumentBatch, after: DocumentBatch, keep: npt.NDArray[np.bool_]) -> None:
+    """Raises ValueError where one of the documents to be kept has messages and another text than before."""
+    turns = before.record_batch.column("messages")
+    if turns.null_count == len(turns):
+        return
+    same = pc.equal(before.column("text"), after.column("text")).to_numpy(zero_copy_only=False)
+    if (~same & turns.is_valid().to_numpy(zero_copy_only=False) & keep).any():
+        raise ValueError("the step rewrites a text that was made of messages, and would leave the messages as they are")
+
+
+def attempt(
+    options: Filter,
+    documents: DocumentBatch,
+    work: Callable[[Filter, DocumentBatch], tuple[DocumentBatch, T]] = decided,  # type: ignore[assignment]
+) -> Iterator[tuple[DocumentBatch, T | Exception]]:
+    """Does a filter's work on a batch; where code raises, the batch is halved until what does it stands alone.
+
+    Yields:
+        Documents with what came of them, in their order: of one that raises, as it was, the exception.
+    """
+    outcome: tuple[DocumentBatch, T | Exception]
     try:
-        annotated = options.annotate(documents)
-        decided: Decision | Exception = options.decide(annotated)
+        outcome = work(options, documents)
     except MidtrainError:
         raise
     except Exception as error:  # noqa: BLE001 - a document that makes code raise is set aside, never lost
-        annotated, decided = documents, error
-    if isinstance(decided, Decision) or len(documents) == 1:
-        yield annotated, decided
+        outcome = documents, error
+    if not isinstance(outcome[1], Exception) or len(documents) == 1:
+        yield outcome
         return
     half = len(documents) // 2
-    yield from attempt(options, DocumentBatch(documents.record_batch.slice(0, half)))
-    yield from attempt(options, DocumentBatch(documents.record_batch.slice(half)))
+    yield from attempt(options, DocumentBatch(documents.record_batch.slice(0, half)), work)
+    yield from attempt(options, DocumentBatch(documents.record_batch.slice(half)), work)
 
 
-def _quarantine(step: str, documents: DocumentBatch, error: Exception) -> Quarantined:
-    row = documents.record_batch.slice(0, 1)
-    text = f"{type(error).__name__}: {error}"
+def described(error: Exception) -> str:
+    """What the record of a document that was set aside says."""
+    return f"{type(error).__name__}: {error}"
+
+
+def quarantined(step: str, row: pa.RecordBatch, error: str) -> Quarantined:
+    """The record of the document in a row that made a step raise."""
     identity = str(row.column("id")[0].as_py())
-    return Quarantined(identity, str(row.column("source")[0].as_py()), step, text, f"document {identity}")
+    return Quarantined(identity, str(row.column("source")[0].as_py()), step, error, f"document {identity}")
 
 
-def _write_dropped(
-    step: Step, options: Filter, documents: DocumentBatch, decision: Decision, writer: PartWriter
+def reasons(options: Filter, decision: Decision) -> list[str]:
+    """The name of the rule that dropped each document, of those that were."""
+    names: Sequence[str] = [rule.name for rule in options.rules] if decision.reasons is None else decision.reasons
+    return [names[rule] for rule in decision.rule[~decision.keep]]
+
+
+def write_dropped(
+    step: str, documents: pa.RecordBatch, decision: Decision, rules: Sequence[str], writer: PartWriter
 ) -> None:
+    """Records what a step's decision drops of documents; `rules` names the reason of each that is dropped."""
     mask = ~decision.keep
     if not mask.any():
         return
-    gone = documents.record_batch.filter(pa.array(mask))
-    names: Sequence[str] = [rule.name for rule in options.rules]
-    rules = pa.array([names[rule] for rule in decision.rule[mask]], pa.string())
-    columns = [
-        gone.column("id"),
-        gone.column("source"),
-        pa.array([step.name] * gone.num_rows, pa.string()),
-        rules,
-        pa.array(decision.value[mask]),
-        pa.array(decision.threshold[mask]),
-        pa.nulls(gone.num_rows, pa.string()),
-    ]
-    writer.drop(step.name, pa.record_batch(columns, schema=DROPPED))
+    gone = documents.filter(pa.array(mask))
+    # a reason without a score has NaN, which becomes null
+    values, bounds = (pa.array(one[mask], from_pandas=True) for one in (decision.value, decision.threshold))
+    writer.drop(step, dropped_rows(step, gone, pa.array(rules, pa.string()), values, bounds))

@@ -111,20 +111,21 @@ class Plan:
             )
 
 
-def plan(recipe: Recipe, workers: int | None, memory: str | None) -> Plan:
+def plan(recipe: Recipe, workers: int | None, memory: str | None, scores: bool = False) -> Plan:
     """Plans a recipe.
 
     Args:
         recipe: the loaded recipe.
         workers: that are wanted; 0 works in one process, None is one a core.
         memory: `--memory`; None for the default.
+        scores: whether the run is to keep each rule's value.
 
     Raises:
         ConfigError: an input is missing or empty, or `memory` is no size.
         RunError: what the sample finds: a damaged file, a crash.
     """
     found = budgets.of(memory)
-    stages = stages_of(recipe)
+    stages = stages_of(recipe, scores)
     ordered = in_order(stages[-1])
     manifests = ((stage.fingerprint, stage.manifest()) for stage in ordered)
     finished = {fingerprint: manifest for fingerprint, manifest in manifests if manifest is not None}

@@ -4,17 +4,42 @@ A worker that imports the stages, Arrow and Numba itself takes a second or two b
 again. Costs that time once, in a process of its own while the driver plans; nothing here is called.
 """
 
-from ..filters import exact_dedup, gopher_quality, language, quality_kernels, spans
-from . import choose_duplicates, documents, held_out_stages, tokenize_stages, tokenizer_stage
+from ..filters import (
+    c4,
+    c4_kernels,
+    chunk_cache,
+    exact_dedup,
+    fasttext_kernels,
+    fineweb_kernels,
+    fineweb_quality,
+    gopher_quality,
+    gopher_repetition,
+    language,
+    language_kernels,
+    quality_kernels,
+    repetition_kernels,
+    spans,
+)
+from . import choose_duplicates, deciding, documents, held_out_stages, tokenize_stages, tokenizer_stage
 
 __all__ = [
+    "c4",
+    "c4_kernels",
     "choose_duplicates",
+    "chunk_cache",
+    "deciding",
     "documents",
     "exact_dedup",
+    "fasttext_kernels",
+    "fineweb_kernels",
+    "fineweb_quality",
     "gopher_quality",
+    "gopher_repetition",
     "held_out_stages",
     "language",
+    "language_kernels",
     "quality_kernels",
+    "repetition_kernels",
     "spans",
     "tokenize_stages",
     "tokenizer_stage",

@@ -5,8 +5,9 @@ run. Costs no more than the imports of the steps it names.
 """
 
 import random
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,7 +17,7 @@ from .. import config, storage
 from ..config import Address, Count, Loaded, OutputFolder, Section, ShareOrCount
 from ..errors import ConfigError
 from ..filters import catalogue
-from ..filters.rules import Barrier, Filter
+from ..filters.rules import Barrier, Filter, Transform
 from ..yaml_document import KeyPath
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
@@ -103,11 +104,17 @@ class RecipeSpec(Section):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a recipe: its name, its options, and the sources it applies to."""
+    """One step of a recipe: its name, its options, the sources it applies to, which one of its name it is."""
 
     name: str
     options: Filter | Barrier
     sources: tuple[str, ...]
+    place: int = 1
+
+    @property
+    def label(self) -> str:
+        """What its columns are called by: its name, with its place where it is not the first of that name."""
+        return self.name if self.place == 1 else f"{self.name}.{self.place}"
 
     def record(self) -> dict[str, Any]:
         """What the step's output depends on; files by their content."""
@@ -154,8 +161,12 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
             _check_tasks(loaded, index, source)
         else:
             _check_fields(loaded, index, source)
-    steps = tuple(_step(loaded, index) for index in range(len(loaded.value.steps)))
-    return Recipe(loaded, steps)
+    steps = [_step(loaded, index) for index in range(len(loaded.value.steps))]
+    before: Counter[str] = Counter()
+    for index, step in enumerate(steps):
+        before[step.name] += 1
+        steps[index] = replace(step, place=before[step.name])
+    return Recipe(loaded, tuple(steps))
 
 
 def _check_fields(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:
@@ -216,7 +227,25 @@ def _step(loaded: Loaded[RecipeSpec], index: int) -> Step:
         except ConfigError as wrong:
             what = f"{wrong.what} ({wrong.where})" if wrong.where else wrong.what
             raise loaded.error((*where, name), what, expected=wrong.expected, fix=wrong.fix) from None
-    return Step(name, options, _step_sources(loaded, index, name))
+    sources = _step_sources(loaded, index, name)
+    if isinstance(options, Transform) and options.rewrites:
+        _check_rewriting(loaded, index, name, sources)
+    return Step(name, options, sources)
+
+
+def _check_rewriting(loaded: Loaded[RecipeSpec], index: int, name: str, sources: Sequence[str]) -> None:
+    """A text that is made of messages cannot be rewritten: the messages would go on saying what they said."""
+    specs = loaded.value.sources
+    turns = [spec.name for spec in specs if spec.name in sources and spec.format in ("reasoning", "generated")]
+    if not turns:
+        return
+    others = [source for source in sources if source not in turns]
+    raise loaded.error(
+        ("steps", index, name),
+        f"{name} rewrites text, and the documents of {', '.join(turns)} are messages, which it would leave as they are",
+        expected="sources of plain documents",
+        fix=f"add sources: [{', '.join(others)}] to the step" if others else "remove the step",
+    )
 
 
 def _step_sources(loaded: Loaded[RecipeSpec], index: int, name: str) -> tuple[str, ...]:

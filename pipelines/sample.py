@@ -13,24 +13,30 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import zstandard
 
 from .. import storage
 from ..errors import MidtrainError, RunError
+from ..manifest import OutputFile
 from . import budget, tasks
-from .documents import DocumentStage, ReadDocuments, RemoveDuplicates
+from .deciding import Decide
+from .documents import DocumentStage, ReadDocuments
 from .inputs import InputFile, Split, Task
-from .parts import PartWriter, read_part
+from .parts import HIDDEN, ROW, TEXT_BYTES, PartWriter, is_kept, numbered, read_part
 from .processes import start_fork_server
 from .readers.records import BATCH_BYTES
 from .readers.streams import BUFFER
 from .reading import read
+from .remove_duplicates import BY_ROWS, FromParts
+from .scoring import conform
 
 T = TypeVar("T")
 
@@ -157,20 +163,53 @@ def _sample(
     budget.reset_peak()  # what a kernel takes while it is compiled, once on a machine, is no worker's
     seen = _Seen()
     batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
-    judged = []
-    for number, stage in enumerate(stages):
+    if (base := stages[0].base) is not None:
+        batches = _as_part(base, source, batches, folder)
+    judged, kept = [], list[OutputFile]()
+    for before, stage in pairwise([None, *stages]):
+        assert stage is not None  # noqa: S101 - only the first has none before it
+        if before is not None:
+            batches = _passed_on(folder / before.folder.name / kept[0].path, before, stage) if kept else iter(())
         started = time.process_time()
-        with PartWriter(folder / str(number), 0, source, stage.schema()) as writer:
+        with _writer(stage, source, folder) as writer:
             for batch in batches:
-                writer.read(batch.num_rows, 0)
+                writer.read(batch.num_rows, 0, 0)
                 stage.apply(batch, source, writer)
             result = writer.finish()
         seconds = time.process_time() - started
-        stored = sum(file.bytes for file in result.files if file.path.startswith("part-"))
+        kept = [file for file in result.files if is_kept(file)]
+        stored = sum(file.bytes for file in kept)
         beside = sum(file.bytes for file in result.files) - stored
         judged.append(Judged(result.counts["kept"], result.counts["text_bytes"], stored, beside, seconds))
-        batches = read_part(folder / str(number) / "part-00000.parquet") if stored else iter(())
     return Sample(seen.documents, seen.bytes, seen.text, seen.largest, seen.identities, stretch, tuple(judged))
+
+
+def _passed_on(path: Path, before: DocumentStage, stage: DocumentStage) -> Iterator[pa.RecordBatch]:
+    """What a stage sees of the part that the one before it made of a sample."""
+    if before.scoring:
+        return read_part(path, before.schema().names)
+    return numbered(path, BY_ROWS) if stage.base is not None else read_part(path)
+
+
+def _as_part(
+    stage: DocumentStage, source: str, batches: Iterator[pa.RecordBatch], folder: Path
+) -> Iterator[pa.RecordBatch]:
+    """Documents that a stage has scored as the first part of that stage, whose rows can then be kept by number."""
+    with _writer(stage, source, folder) as writer:
+        for batch in batches:
+            writer.read(batch.num_rows, 0, 0)
+            writer.keep(conform(batch, stage.schema()))
+        kept = [file for file in writer.finish().files if is_kept(file)]
+    rows = 0
+    for batch in read_part(folder / stage.folder.name / kept[0].path, stage.schema().names) if kept else ():
+        yield batch.append_column(ROW, pa.array(np.arange(rows, rows + batch.num_rows, dtype=np.int32)))
+        rows += batch.num_rows
+
+
+def _writer(stage: DocumentStage, source: str, folder: Path) -> PartWriter:
+    """Of the first task of a stage, below a folder that has no other output."""
+    rows_of = "" if stage.base is None else f"{stage.base.folder.name}/part-00000.parquet"
+    return PartWriter(folder / stage.folder.name, 0, source, stage.schema(), rows_of)
 
 
 def _places(stage: DocumentStage, source: str) -> list[Any]:
@@ -179,7 +218,7 @@ def _places(stage: DocumentStage, source: str) -> list[Any]:
     They are tasks of a stage that reads, or places in large compressed files that are not cut yet, and parts of the
     earlier stage of one that passes on.
     """
-    if isinstance(stage, RemoveDuplicates):
+    if isinstance(stage, FromParts):
         return _spread([part for part in stage.upstream.parts if part.source == source])
     assert isinstance(stage, ReadDocuments)  # noqa: S101 - there are two kinds
     done = stage.cutting is None or stage.cutting.manifest() is not None
@@ -213,8 +252,12 @@ def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, in
     if isinstance(stage, ReadDocuments):
         source = next(one for one in stage.sources if one.name == place[0].source)
         yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
-    elif isinstance(stage, RemoveDuplicates):
-        yield from ((batch, batch.nbytes) for batch in read_part(stage.upstream.folder / place.path))
+    elif isinstance(stage, FromParts):
+        columns = stage.upstream.schema().names if isinstance(stage, Decide) else None
+        if stage.base is not None and columns is None:
+            columns = [*stage.upstream.schema().names, TEXT_BYTES]
+        parts = read_part(stage.upstream.folder / place.path, columns)
+        yield from ((batch, batch.nbytes) for batch in parts)
 
 
 def _holds(stage: DocumentStage, place: Any) -> bool:
@@ -306,8 +349,11 @@ def _warm(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], f
     """Has every stage judge a few documents, so that what it loads once is in nobody's time."""
     batches = (batch for place in places[:1] for batch, _ in _peek(stages[0], place))
     for batch in itertools.islice(batches, 1):
+        batch = batch.select([name for name in batch.schema.names if not name.startswith(HIDDEN)])
         for stage in stages:
-            with PartWriter(folder, 0, source, stage.schema()) as writer:
+            if stage.base is not None:
+                continue  # it loads nothing, and the batch has no scores
+            with _writer(stage, source, folder) as writer:
                 stage.apply(batch.slice(0, WARM_ROWS), source, writer)
                 writer.abandon()
 

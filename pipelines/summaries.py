@@ -1,7 +1,7 @@
 """What curate and build print when they are done: a table for people, the same numbers as data for machines."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ..tables import Table, columns
 from .curate import Curated, reasons
@@ -9,6 +9,7 @@ from .stage import Stage
 
 if TYPE_CHECKING:  # a curation that finds all done should not wait for what only building needs
     from .build import BuildResult
+    from .decide import Looked
 
 
 def stages(planned: Sequence[Stage]) -> Table:
@@ -24,22 +25,40 @@ def stages(planned: Sequence[Stage]) -> Table:
 
 def curated(result: Curated, output: str) -> Table:
     """The funnel of a curation by source and rule."""
-    first, last = result.stages[0][1], result.stages[-1][1]
-    rows = [["source", "read", "kept", "dropped", "quarantined"]]
-    for source, counts in first["sources"].items():
-        end = last["sources"].get(source, {"kept": 0})
-        aside = sum(counts_of["sources"].get(source, {}).get("quarantined", 0) for _, counts_of in result.stages)
-        read, kept = counts["documents"], end["kept"]
-        rows.append([source, f"{read:,}", f"{kept:,}", f"{read - kept - aside:,}", f"{aside:,}"])
-    dropped = reasons(counts for _, counts in result.stages)
-    by_rule = [["dropped by", "documents"]]
-    by_rule += [[reason, f"{count:,}"] for reason, count in sorted(dropped.items(), key=lambda item: -item[1])]
     did = f"{result.tasks_run} tasks run" if result.tasks_run else "nothing to do: every stage was done"
     aside = sum(counts["quarantined"] for _, counts in result.stages)
     where = f"{aside:,} set aside, with place and error: {output}/stages/*/quarantine/" if aside else ""
-    text = "\n\n".join(filter(None, [columns(rows), columns(by_rule) if dropped else "", where, f"{output}: {did}"]))
+    dropped = reasons(counts for _, counts in result.stages)
+    by_rule = [["dropped by", "documents"]]
+    by_rule += [[reason, f"{count:,}"] for reason, count in sorted(dropped.items(), key=lambda item: -item[1])]
+    table = _by_source(result.stages)
+    text = "\n\n".join(filter(None, [table, columns(by_rule) if dropped else "", where, f"{output}: {did}"]))
     data = {"output": output, "tasks_run": result.tasks_run, "funnel": result.manifest.counts["funnel"]}
     return Table(text, {**data, "fingerprint": result.manifest.fingerprint})
+
+
+def looked(result: "Looked", output: str) -> Table:
+    """What thresholds would come to, beside what stands there."""
+    now, before = reasons(counts for _, counts in result.stages), reasons(counts for _, counts in result.before)
+    rows = [["dropped by", "documents", "before"]]
+    rows += [[reason, f"{now.get(reason, 0):,}", f"{before.get(reason, 0):,}"] for reason in sorted({**before, **now})]
+    kept = result.stages[-1][1]["kept"]
+    rows.append(["kept", f"{kept:,}", f"{result.before[-1][1]['kept']:,}" if result.before else ""])
+    behind = f"; what {result.behind} makes of these is not known from scores" if result.behind else ""
+    text = "\n\n".join([_by_source(result.stages), columns(rows), f"{output}: nothing was written{behind}"])
+    funnel = [{"stage": name, **counts} for name, counts in result.stages]
+    return Table(text, {"output": output, "funnel": funnel, "behind": result.behind})
+
+
+def _by_source(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    first, last = stages[0][1], stages[-1][1]
+    rows = [["source", "read", "kept", "dropped", "quarantined"]]
+    for source, counts in first["sources"].items():
+        end = last["sources"].get(source, {"kept": 0})
+        aside = sum(counts_of["sources"].get(source, {}).get("quarantined", 0) for _, counts_of in stages)
+        read, kept = counts["documents"], end["kept"]
+        rows.append([source, f"{read:,}", f"{kept:,}", f"{read - kept - aside:,}", f"{aside:,}"])
+    return columns(rows)
 
 
 def built(result: "BuildResult", output: str) -> Table:

@@ -71,7 +71,7 @@ class Tokenize(LocalStage):
 
     def memory(self) -> int:
         """As `footprints.encoding`, of the largest part."""
-        return footprints.encoding(self.selection.largest_part()[0])
+        return footprints.encoding(self.selection.largest[0])
 
     def tasks(self) -> int:
         """One a part."""

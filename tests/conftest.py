@@ -156,10 +156,12 @@ class Workshop:
             **changed,
         }
 
-    def curate(self, workers: int = 0, overwrite: bool = False, **changed: Any) -> curation.Curated:
+    def curate(
+        self, workers: int = 0, overwrite: bool = False, scores: bool = False, **changed: Any
+    ) -> curation.Curated:
         """Runs the standard recipe with some keys changed."""
         loaded = recipes.load(self.yaml("recipe.yaml", self.recipe(**changed)))
-        return curation.curate(loaded, local(workers), Progress(shown=False), overwrite)
+        return curation.curate(loaded, local(workers), Progress(shown=False), overwrite, scores=scores)
 
     def build(self, workers: int = 0, overwrite: bool = False, **changed: Any) -> builds.BuildResult:
         """Builds the standard mixture with some keys changed."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from midtrain import __version__
 
-VERBS = ("curate", "plan", "build", "status", "train", "eval", "generate", "demo")
+VERBS = ("curate", "decide", "explain", "plan", "build", "status", "report", "train", "eval", "generate", "demo")
 RUN = """\
 name: tiny
 output: {root}/run
@@ -67,6 +67,18 @@ OPTIONS = {
         "--json",
         "--overwrite",
     ),
+    "decide": (
+        "RECIPE.yaml",
+        "--set",
+        "--workers",
+        "--memory",
+        "--ray",
+        "--stall",
+        "--dry-run",
+        "--json",
+        "--overwrite",
+    ),
+    "explain": ("OUT", "ID", "--json"),
     "plan": ("RECIPE.yaml", "--set", "--workers", "--memory", "--json"),
     "build": (
         "MIXTURE.yaml",
@@ -80,6 +92,7 @@ OPTIONS = {
         "--overwrite",
     ),
     "status": ("OUT", "--json"),
+    "report": ("OUT", "--html", "--json", "--overwrite"),
     "train": ("RUN.yaml", "--set", "--resume", "--dry-run", "--json", "--overwrite"),
     "eval": ("RUN_OR_CHECKPOINT", "--shards", "--source", "--task", "--prompt", "--samples", "--steps", "--json"),
     "generate": ("RUN_OR_CHECKPOINT", "--shards", "--raw", "--prompt", "--temperature", "--top-p", "--seed"),

@@ -128,6 +128,23 @@ def test_the_files_hold_what_the_counts_say(road: Road, curated: Any) -> None:
     assert dropped == counted
 
 
+def test_a_report_with_its_page_takes_less_than_five_seconds(road: Road, curated: Any) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "midtrain", "report", "curated", "--html", "report.html", "--json"]
+    told = orjson.loads(road.said(*command))
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
+    assert told["total"]["read"]["documents"] == curated["funnel"][0]["documents"]
+    assert told["total"]["kept"]["documents"] == curated["funnel"][-1]["kept"]
+    assert {one["language"] for one in told["languages"]} > {"en", "de", "ja", None}
+    reasons = {f"{s['step']}.{r['rule']}": r["documents"] for s in told["total"]["steps"] for r in s["rules"]}
+    counted: Counter[str] = Counter()
+    for stage in curated["funnel"]:
+        counted.update(stage["dropped"])
+    assert {reason: count for reason, count in reasons.items() if count} == counted
+    assert "<svg" in (road.root / "report.html").read_text()
+
+
 def test_a_second_curation_does_nothing_in_two_seconds(road: Road, curated: Any) -> None:
     events = (road.root / "curated/events.jsonl").read_bytes()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -2,7 +2,14 @@
 
 import numpy as np
 from datatrove.utils.text import PUNCTUATION_SET
-from midtrain.filters.characters import ALPHABETIC, CODE_POINTS, PUNCTUATION, PUNCTUATION_RANGES, classes
+from midtrain.filters.characters import (
+    ALPHABETIC,
+    CODE_POINTS,
+    PUNCTUATION,
+    PUNCTUATION_RANGES,
+    TERMINAL_RANGES,
+    classes,
+)
 
 
 def test_alphabetic_is_pythons() -> None:
@@ -15,6 +22,7 @@ def test_punctuation_is_datatroves() -> None:
     assert found == PUNCTUATION_SET
 
 
-def test_ranges_are_sorted_and_apart() -> None:
-    edges = [edge for first, last in PUNCTUATION_RANGES for edge in (first, last + 1)]
-    assert edges == sorted(set(edges))
+def test_ranges_are_apart() -> None:
+    points = [point for first, last in PUNCTUATION_RANGES for point in range(first, last + 1)]
+    assert len(points) == len(set(points))
+    assert list(TERMINAL_RANGES) == sorted(TERMINAL_RANGES)

@@ -25,7 +25,7 @@ def test_views_of_a_sliced_batch_are_those_of_its_documents(make_batch: Make, st
     texts = TEXTS[start : start + length]
     assert len(batch) == length
     assert texts_of(batch) == texts
-    assert np.diff(batch.words.ends, prepend=0).tolist() == [len(text.split()) for text in texts]
+    assert np.diff(batch.chunks.ends, prepend=0).tolist() == [len(text.split()) for text in texts]
     assert np.diff(batch.lines.ends, prepend=0).tolist() == [len(text.splitlines()) for text in texts]
     digests = [xxhash.xxh3_128_intdigest(text.encode()) for text in texts]
     assert [low | high << 64 for low, high in batch.hashes.tolist()] == digests
@@ -43,9 +43,9 @@ def test_text_is_not_copied(make_batch: Make) -> None:
 
 def test_views_are_computed_once_and_shared_when_another_column_changes(make_batch: Make) -> None:
     batch = make_batch(TEXTS)
-    words, hashes = batch.words, batch.hashes
+    words, hashes = batch.chunks, batch.hashes
     scored = batch.with_column("score.test.one", np.arange(5.0))
-    assert scored.words is words
+    assert scored.chunks is words
     assert scored.hashes is hashes
     assert scored.column("score.test.one").to_pylist() == [0, 1, 2, 3, 4]
     assert "score.test.one" not in batch.record_batch.schema.names
@@ -56,9 +56,9 @@ def test_views_are_computed_once_and_shared_when_another_column_changes(make_bat
 
 def test_a_new_text_column_has_new_views(make_batch: Make) -> None:
     batch = make_batch(["one two", "three"])
-    assert len(batch.words) == 3
+    assert len(batch.chunks) == 3
     changed = batch.with_column("text", pa.array(["a b c d", ""], pa.large_string()))
-    assert len(changed.words) == 4
+    assert len(changed.chunks) == 4
     with pytest.raises(RunError, match="null"):
         batch.with_column("text", pa.array(["a", None], pa.large_string()))
 
@@ -129,3 +129,10 @@ def test_parquet_gives_back_a_batch(make_batch: Make, tmp_path: object) -> None:
     pq.write_table(pa.Table.from_batches([batch.record_batch]), path)
     (read,) = pq.read_table(path).to_batches()
     assert texts_of(DocumentBatch(read)) == TEXTS
+
+
+def test_a_column_that_is_replaced_stays_as_nullable_as_it_was(make_batch: Make) -> None:
+    batch = make_batch(["a", "b"])
+    changed = batch.with_column("text", pa.array(["c", "d"], pa.large_string()))
+    assert changed.record_batch.schema == batch.record_batch.schema
+    assert changed.column("text").to_pylist() == ["c", "d"]

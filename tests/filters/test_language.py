@@ -1,18 +1,21 @@
 """Language scores are fastText's, long texts are sampled at characters, and what is missing is said exactly."""
 
 import importlib.util
+import time
 import warnings
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.config import parse, validate
 from midtrain.errors import ConfigError
+from midtrain.filters import language, language_kernels
 from midtrain.filters.document import DocumentBatch
-from midtrain.filters.language import Language, installed_model, load_model, sample
+from midtrain.filters.language import Language, installed_model, load_model
 
 Make = Callable[[Sequence[str]], DocumentBatch]
 
@@ -49,8 +52,13 @@ def test_columns_hold_the_label_and_the_kept_languages(make_batch: Make) -> None
 
 
 @needs_model
-def test_scores_are_those_of_fasttext_on_the_whole_text(make_batch: Make) -> None:
+@pytest.mark.parametrize("asked", ["kernels", "library"])
+def test_scores_are_those_of_fasttext_on_the_whole_text(
+    make_batch: Make, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
     texts = [(text + " ") * 40 for text in TEXTS[:4]]
+    if asked == "library":
+        monkeypatch.setattr(language, "read", lambda path: None)
     step = Language(keep=("en", "fr"), window=0)
     batch = step.annotate(make_batch(texts))
     model = load_model(installed_model())
@@ -59,7 +67,8 @@ def test_scores_are_those_of_fasttext_on_the_whole_text(make_batch: Make) -> Non
         expected = dict(zip(labels, np.minimum(values, 1), strict=True))
         assert batch.column("language")[row].as_py() == labels[0].removeprefix("__label__")
         for code in ("en", "fr"):
-            assert batch.column(f"score.language.{code}")[row].as_py() == expected.get(f"__label__{code}", 0)
+            score = batch.column(f"score.language.{code}")[row].as_py()
+            assert score == pytest.approx(expected.get(f"__label__{code}", 0), abs=1e-6)
 
 
 @needs_model
@@ -85,37 +94,126 @@ def test_the_middle_and_the_end_of_a_long_text_count(make_batch: Make) -> None:
 
 
 @needs_model
-def test_a_low_bound_sees_improbable_languages(make_batch: Make) -> None:
+def test_less_than_the_least_probability_is_nothing(make_batch: Make) -> None:
     batch = make_batch([TEXTS[0] + " " + TEXTS[1]])
-    steps = [Language(keep=("nl", "sv"), min_score=bound) for bound in (0.65, 0.0)]
+    steps = [Language(keep=("nl", "sv"), least=least, min_score=bound) for least, bound in ((0.01, 0.65), (0.0, 0.65))]
     scores = [step.annotate(batch).column("score.language.sv")[0].as_py() for step in steps]
     assert scores[0] == 0
     assert 0 < scores[1] < 0.01
 
 
-@given(st.text(st.characters(codec="utf-8"), max_size=120), st.integers(0, 20))
-def test_samples_are_cut_at_characters(text: str, window: int) -> None:
-    data = text.encode()
-    found = sample(data, window)
-    found.decode()
-    if window == 0 or len(data) <= 3 * window:
-        assert found == data
-        return
-    # There are four cuts, and each loses at most the three bytes of a character that it goes through.
-    assert 3 * window + 2 - 12 <= len(found) <= 3 * window + 2
-    head = next(data[:stop] for stop in range(window, -1, -1) if is_utf8(data[:stop]))
-    tail = next(data[start:] for start in range(len(data) - window, len(data) + 1) if is_utf8(data[start:]))
-    assert found.startswith(head + b" ")
-    assert found.endswith(b" " + tail)
-    assert found[len(head) + 1 : len(found) - len(tail) - 1] in data
+@needs_model
+def test_the_bound_changes_no_score(make_batch: Make) -> None:
+    batch = make_batch([*TEXTS, (TEXTS[0] + TEXTS[1]) * 200])
+    first, second = (Language(keep=("en", "nl"), min_score=bound).annotate(batch) for bound in (0.0, 0.9))
+    assert first.record_batch.equals(second.record_batch)
 
 
-def is_utf8(data: bytes) -> bool:
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
+@needs_model
+def test_a_text_whose_languages_are_all_improbable_has_the_best_of_them(make_batch: Make) -> None:
+    batch = Language(keep=("en",), least=0.9999, min_score=1.0).annotate(make_batch(TEXTS[:2]))
+    assert batch.column("language").to_pylist() == ["en", "de"]
+    assert batch.column("score.language.en").to_pylist() == [0, 0]
+
+
+@needs_model
+def test_where_a_batch_is_cut_changes_nothing(make_batch: Make, real_texts: Callable[[str, int], list[str]]) -> None:
+    texts = [*TEXTS, *real_texts("text/web_small.jsonl.gz", 300)]
+    step = Language(keep=("en", "de"))
+    together = step.annotate(make_batch(texts)).record_batch
+    apart = [step.annotate(make_batch(texts[start : start + 7])).record_batch for start in range(0, len(texts), 7)]
+    for name in ("language", *step.score_columns):
+        assert together.column(name).to_pylist() == [value for part in apart for value in part.column(name).to_pylist()]
+
+
+@needs_model
+def test_a_doubtful_text_is_read_again(make_batch: Make) -> None:
+    text = ("12 34 " * 20 + "\n") * 200 + TEXTS[0] * 3
+    once, twice = (Language(keep=("en",), windows=8, window=64, sure=sure) for sure in (0.0, 1.0))
+    double = Language(keep=("en",), windows=16, window=128, sure=0.0)
+    scores = [
+        step.annotate(make_batch([text])).column("score.language.en")[0].as_py() for step in (once, twice, double)
+    ]
+    assert scores[1] == scores[2] != scores[0]
+
+
+@needs_model
+def test_windows_of_white_space_alone_are_no_answer(make_batch: Make) -> None:
+    text = " " * 43_000 + TEXTS[1].replace("\n", " ") + "\n" * 27_011
+    step = Language(keep=("de",), windows=8, window=64)
+    batch = step.annotate(make_batch([text, "\u3000 \u2003" * 30_000, "\x00\t", "\u3000a"]))
+    assert batch.column("language").to_pylist()[:3] == ["de", None, None]
+    assert batch.column("language")[3].as_py() is not None
+    assert (
+        batch.column("score.language.de")[0].as_py()
+        == Language(keep=("de",), window=0).annotate(make_batch([TEXTS[1]])).column("score.language.de")[0].as_py()
+    )
+
+
+def sampled(texts: list[str], windows: int, size: int) -> tuple[list[bytes], list[bool]]:
+    """`samples` by plain Python."""
+    lines, taken_whole = [], []
+    for text in texts:
+        data = text.encode()
+        whole = size == 0 or len(data) <= (windows + 1) * size
+        pieces = [(0, len(data))] if whole else []
+        for window in range(0 if whole else windows):
+            begin = (len(data) - size) * window // (windows - 1)
+            end, reach = begin + size, size // 4
+            spaces = [at for at in range(begin, begin + reach) if data[at] <= 0x20]
+            first = spaces[0] if spaces else next((at for at in range(begin, end) if data[at] & 0xC0 != 0x80), end)
+            first = first if begin > 0 else 0
+            spaces = [at for at in range(end, end - reach, -1) if end < len(data) and data[at] <= 0x20]
+            last = spaces[0] if spaces else end
+            while not spaces and first < last < len(data) and data[last] & 0xC0 == 0x80:
+                last -= 1
+            pieces.append((first, last))
+        line = b"".join(data[first:last] + (b"" if whole else b" ") for first, last in pieces)
+        lines.append(line.replace(b"\n", b" ") + b"\n")
+        taken_whole.append(whole)
+    return lines, taken_whole
+
+
+def test_windows_are_those_of_plain_python(make_batch: Make, hostile_texts: st.SearchStrategy[list[str]]) -> None:
+    @settings(max_examples=300, deadline=None)
+    @given(hostile_texts, st.integers(2, 9), st.integers(0, 24))
+    def check(texts: list[str], windows: int, size: int) -> None:
+        batch = make_batch(texts)
+        rows = np.arange(len(texts))
+        lines, borders, whole = language_kernels.samples(batch.text_bytes, batch.text_offsets, rows, windows, size)
+        assert borders[0] == 1  # a byte to spare
+        found = [lines[start:stop].tobytes() for start, stop in pairwise(borders.tolist())]
+        assert (found, whole.tolist()) == sampled(texts, windows, size)
+        for line in found:
+            line.decode()  # never cut inside a character
+
+    check()
+
+
+@needs_model
+@pytest.mark.slow
+def test_labels_of_real_text_are_those_of_the_whole_text(
+    make_batch: Make, real_texts: Callable[[str, int], list[str]]
+) -> None:
+    for name, limit, least in (
+        ("text/web_small.jsonl.gz", 2000, 0.999),
+        ("multilingual/lid_gold.jsonl.gz", 3000, 0.99),
+    ):
+        batch = make_batch(real_texts(name, limit))
+        some, whole = (Language(keep=("en",), window=window).annotate(batch).column("language") for window in (512, 0))
+        same = np.mean([one == other for one, other in zip(some.to_pylist(), whole.to_pylist(), strict=True)])
+        assert same >= least
+
+
+@needs_model
+@pytest.mark.parametrize("piece", [")", "a ", "日本"])
+def test_a_giant_document_takes_a_moment(make_batch: Make, piece: str) -> None:
+    step = Language(keep=("en",))
+    step.annotate(make_batch(["compiled"]))
+    batch = make_batch([piece * (50_000_000 // len(piece.encode()))])
+    start = time.process_time()
+    step.annotate(batch)
+    assert time.process_time() - start < 5
 
 
 @needs_model
@@ -162,6 +260,9 @@ def test_loading_prints_nothing_and_happens_once(capfd: pytest.CaptureFixture[st
         ("keep: [en, de, en]", "en stands there twice"),
         ("keep: [en]\nmin_score: 65", "less than or equal to 1"),
         ("keep: [en]\nwindow: -1", "not a count|greater than"),
+        ("keep: [en]\nwindows: 1", "greater than or equal to 2"),
+        ("keep: [en]\nsure: 2", "less than or equal to 1"),
+        ("keep: [en]\nmin_score: 0.005", "min_score 0.005 is below least 0.01"),
         ("keep: en", "must be a list|tuple"),
     ],
 )

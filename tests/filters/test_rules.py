@@ -17,7 +17,7 @@ def byte_length(batch: DocumentBatch) -> np.ndarray:
 
 
 def words(batch: DocumentBatch) -> np.ndarray:
-    return np.diff(batch.words.ends, prepend=0).astype(np.float64)
+    return np.diff(batch.chunks.ends, prepend=0).astype(np.float64)
 
 
 class Short(Filter):
@@ -69,3 +69,12 @@ def test_forms_are_frozen_and_have_versions() -> None:
         Rule("r", words, 0, None, "test").name = "s"  # type: ignore[misc]
     assert (Filter.version, Barrier.version) == (1, 1)
     assert "version" not in Short.model_fields
+
+
+def test_one_score_may_be_exempt_from_the_bounds() -> None:
+    scores = np.array([0.0, 0.1, 0.2, 0.3])
+    rule = Rule("share", lambda batch: scores, 0.15, 0.25, "test", exempt=0.0)
+    assert rule.breaks(scores).tolist() == [False, True, False, True]
+    decision = first_broken((rule,), {"share": scores}, 4)
+    assert decision.rule.tolist() == [-1, 0, -1, 0]
+    assert decision.threshold[[1, 3]].tolist() == [0.15, 0.25]

@@ -32,7 +32,7 @@ def test_words_and_lines_are_pythons(make_batch: Make, hostile_texts: st.SearchS
     @given(hostile_texts)
     def check(texts: list[str]) -> None:
         batch = make_batch(texts)
-        assert pieces(batch.words) == [text.split() for text in texts]
+        assert pieces(batch.chunks) == [text.split() for text in texts]
         assert pieces(batch.lines) == [text.splitlines() for text in texts]
 
     check()
@@ -43,21 +43,21 @@ def test_every_code_point_separates_as_in_python(make_batch: Make) -> None:
     text = "".join(f"x{point}y " for point in points)
     alone = ["".join(points), *points[:0x3100]]
     batch = make_batch([text, *alone])
-    assert pieces(batch.words) == [text.split(), *(one.split() for one in alone)]
+    assert pieces(batch.chunks) == [text.split(), *(one.split() for one in alone)]
     assert pieces(batch.lines) == [text.splitlines(), *(one.splitlines() for one in alone)]
 
 
 def test_a_separator_does_not_reach_into_the_next_document(make_batch: Make) -> None:
     texts = ["a\r", "\nb", "\u2028", "x\u2029", "\xa0y", "", "\u3000"]
     batch = make_batch(texts)
-    assert pieces(batch.words) == [text.split() for text in texts]
+    assert pieces(batch.chunks) == [text.split() for text in texts]
     assert pieces(batch.lines) == [text.splitlines() for text in texts]
 
 
 def test_single_bytes_fill_the_room_for_spans(make_batch: Make) -> None:
     for texts in (["a"] * 50, ["a b c d e"] * 7, ["\n" * 99], ["\r" * 99, "\x85" * 5], [""] * 9, []):
         batch = make_batch(texts)
-        assert pieces(batch.words) == [text.split() for text in texts]
+        assert pieces(batch.chunks) == [text.split() for text in texts]
         assert pieces(batch.lines) == [text.splitlines() for text in texts]
 
 
@@ -66,14 +66,14 @@ def test_hashes_are_the_reference(make_batch: Make, hostile_texts: st.SearchStra
     @given(hostile_texts)
     def check(texts: list[str]) -> None:
         batch = make_batch(texts)
-        for spans, split in ((batch.words, str.split), (batch.lines, str.splitlines)):
+        for spans, split in ((batch.chunks, str.split), (batch.lines, str.splitlines)):
             assert spans.hash.tolist() == [fnv_murmur(part.encode()) for text in texts for part in split(text)]
 
     check()
 
 
 def test_hashes_of_many_words_differ(make_batch: Make) -> None:
-    words = make_batch([" ".join(f"w{i}" for i in range(200_000))]).words
+    words = make_batch([" ".join(f"w{i}" for i in range(200_000))]).chunks
     assert len(np.unique(words.hash)) == 200_000
     # Every bit is set in about half of the hashes: 200,000 coin tosses leave .5 ± .0056 five times in a million.
     bits = np.unpackbits(words.hash.view(np.uint8).reshape(-1, 8), axis=1).mean(axis=0)

@@ -6,14 +6,21 @@ import importlib
 import os
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
+import orjson
+import pyarrow as pa
 import pytest
 import zstandard
 from midtrain import storage
-from midtrain.pipelines.executor import InProcess, Job, Outcome, run_job
+from midtrain.filters.document import SCHEMA
+from midtrain.manifest import Manifest
+from midtrain.pipelines.executor import InProcess, Job, run_job
+from midtrain.pipelines.executor import Outcome as JobOutcome
+from midtrain.pipelines.parts import kept_parts, read_part
 
 
 @pytest.fixture(autouse=True)
@@ -82,11 +89,11 @@ class Losing(InProcess):
         super().__init__()
         self._why, self._blamed = why, blamed
 
-    def wait(self, seconds: float) -> list[Outcome]:
+    def wait(self, seconds: float) -> list[JobOutcome]:
         """What became of the oldest job."""
         job = self._jobs.popleft()
         why = self._why(job)
-        return [Outcome(job, None, why, self._blamed) if why else Outcome(job, run_job(job))]
+        return [JobOutcome(job, None, why, self._blamed) if why else JobOutcome(job, run_job(job))]
 
 
 @pytest.fixture(scope="session")
@@ -160,3 +167,61 @@ def _own_group() -> tuple[Path, int]:
         if number == "0":
             return Path("/sys/fs/cgroup") / path.lstrip("/"), 2
     pytest.skip("no control groups")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Kept documents in order; dropped ones with their reasons, and quarantined ones, sorted."""
+
+    kept: list[dict[str, Any]]
+    dropped: list[tuple[Any, ...]]
+    quarantined: list[tuple[Any, ...]]
+
+
+def _outcome(output: Path) -> Outcome:
+    """Reads an output by its manifest."""
+    manifest = Manifest.read(output)
+    kept = [
+        row
+        for file in manifest.files
+        for batch in read_part(output / file.path, SCHEMA.names)
+        for row in batch.to_pylist()
+    ]
+    dropped, aside = [], []
+    for entry in manifest.counts["funnel"]:
+        folder = output / "stages" / entry["stage"]
+        stage = Manifest.read(folder)
+        assert sum(file.rows for file in kept_parts(stage)) == entry["kept"]
+        for file in stage.files:
+            if file.path.startswith("dropped/"):
+                rows = [row for batch in read_part(folder / file.path) for row in batch.to_pylist()]
+                names = ("id", "source", "step", "rule", "value", "threshold", "partner")
+                dropped += [tuple(row[name] for name in names) for row in rows]
+            elif file.path.startswith("quarantine/"):
+                aside += [tuple(orjson.loads(line).values()) for line in (folder / file.path).read_bytes().splitlines()]
+    return Outcome(kept, sorted(dropped, key=repr), sorted(aside, key=repr))
+
+
+def _scored_columns(output: Path) -> dict[str, pa.Table]:
+    """The scores of every stage that scores, by its folder, without any text."""
+    found = {}
+    for entry in Manifest.read(output).counts["funnel"]:
+        folder = output / "stages" / entry["stage"]
+        stage = Manifest.read(folder)
+        if stage.options.get("scored"):
+            columns = ["id", *(name for name in stage.options["scores"])]
+            parts = [list(read_part(folder / file.path, columns)) for file in kept_parts(stage)]
+            found[entry["stage"]] = pa.Table.from_batches([batch for part in parts for batch in part])
+    return found
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[[Path], Outcome]:
+    """Reads what a curation made of its documents, whatever files it made."""
+    return _outcome
+
+
+@pytest.fixture(scope="session")
+def scored_columns() -> Callable[[Path], dict[str, pa.Table]]:
+    """Reads the scores of an output."""
+    return _scored_columns

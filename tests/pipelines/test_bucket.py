@@ -92,6 +92,21 @@ def test_a_bucket_holds_what_a_folder_would(corpus, reference, bucket):
     assert again.manifest == first.manifest == Manifest.read(f"{bucket.address}/results/web")
 
 
+def test_scores_decisions_and_explanations_come_from_a_bucket(corpus, small_tasks, bucket, midtrain):
+    local = corpus.twin("reference")
+    for shop, recipe in ((local, recipe_of(local)), (corpus, in_bucket(corpus, bucket))):
+        shop.curate(scores=True, **recipe)
+        path = shop.yaml("recipe.yaml", recipe)
+        setting = ("--set", "steps.0.gopher_quality.min_words=50")
+        said = midtrain("decide", path, *setting, "--workers", 0, "--overwrite")
+        assert said.code == 0, said.err
+    assert hashes(bucket) == local_hashes(local)
+    outputs = (f"{bucket.address}/results/web", local.root / "out")
+    for identity in ("a1", "a5", "b61"):
+        there, here = (midtrain("explain", output, identity, "--json") for output in outputs)
+        assert (there.code, there.out) == (0, here.out), there.err
+
+
 @pytest.mark.parametrize("how", [("--workers", "2"), pytest.param(("--ray", "local"), marks=pytest.mark.slow)])
 def test_other_processes_write_the_same(corpus, reference, bucket, processes, how):
     said = processes.end(start(corpus, processes, in_bucket(corpus, bucket), *how))

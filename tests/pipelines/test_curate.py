@@ -181,7 +181,7 @@ def test_two_runs_do_not_work_in_one_folder(corpus, processes, wait_until):
     started = corpus.root / "started"
     slow = (
         f"import sys, time; from pathlib import Path; from midtrain import cli; from midtrain.pipelines import curate\n"
-        f"def wait(recipe): Path({str(started)!r}).touch(); time.sleep(120)\n"
+        f"def wait(recipe, scores): Path({str(started)!r}).touch(); time.sleep(120)\n"
         f"curate.plan = wait; cli.main()"
     )
     recipe = str(corpus.yaml("recipe.yaml", corpus.recipe()))

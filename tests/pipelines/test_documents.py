@@ -13,7 +13,7 @@ from midtrain.errors import RunError
 from midtrain.filters.document import SCHEMA, DocumentBatch
 from midtrain.filters.gopher_quality import GopherQuality
 from midtrain.filters.language import Language
-from midtrain.filters.rules import Decision, Filter
+from midtrain.filters.rules import Decision, Filter, Transform
 from midtrain.manifest import Manifest
 from midtrain.pipelines import judging
 from midtrain.pipelines.documents import quarantine_limit
@@ -53,6 +53,51 @@ def test_documents_that_raise_stand_alone_and_the_others_are_decided(texts):
         else:
             assert outcome.keep.tolist() == ["?" not in text for text in part]
             assert "bad!" not in part
+
+
+class Shouts(Transform):
+    """Rewrites texts in capitals; drops those with a question mark and raises at an exclamation mark."""
+
+    def apply(self, batch):
+        return batch.with_column("text", pa.array([text.upper() for text in texts_of(batch)], pa.large_string()))
+
+    def decide(self, batch):
+        return Breaks().decide(batch)
+
+
+def test_a_transform_passes_on_new_texts_and_judges_the_old_ones():
+    outcomes = list(judging.attempt(Shouts(), batch_of(["fine", "gone?", "bad!", "Good"])))
+    kept = [
+        text
+        for part, outcome in outcomes
+        if not isinstance(outcome, Exception)
+        for text, keep in zip(texts_of(part), outcome.keep, strict=True)
+        if keep
+    ]
+    assert kept == ["FINE", "GOOD"]
+    assert [texts_of(part) for part, outcome in outcomes if isinstance(outcome, Exception)] == [["bad!"]]
+
+
+def test_a_text_made_of_messages_is_not_rewritten():
+    turns = [[{"role": "user", "content": "x", "reasoning": None}], [], None]
+    column = pa.array(turns, SCHEMA.field("messages").type)
+    batch = batch_of(["quiet", "LOUD", "plain"]).with_column("messages", column)
+    (first, error), (others, decision) = _outcomes(batch)
+    assert (texts_of(first), type(error)) == (["quiet"], ValueError)
+    assert "made of messages" in str(error)
+    assert texts_of(others) == ["LOUD", "PLAIN"]
+    assert decision.keep.all()
+
+
+def _outcomes(batch):
+    """What the judged transform says, of all that raises first and then of the rest together."""
+    outcomes = list(judging.attempt(Shouts(), batch))
+    raised = [one for one in outcomes if isinstance(one[1], Exception)]
+    passed = [part.record_batch for part, outcome in outcomes if not isinstance(outcome, Exception)]
+    decisions = [outcome for _, outcome in outcomes if not isinstance(outcome, Exception)]
+    keep = np.concatenate([one.keep for one in decisions])
+    joined = DocumentBatch(pa.concat_batches(passed))
+    return *raised, (joined, Decision(keep, np.zeros(len(keep), np.int16), np.zeros(len(keep)), np.zeros(len(keep))))
 
 
 @pytest.mark.parametrize(("error", "kind"), [("run", RunError), ("stop", KeyboardInterrupt)])

@@ -13,6 +13,7 @@ SIZES = st.integers(0, 1 << 34)
 ASKED = {
     "reading": lambda size: footprints.reading(size, size, size, ()),
     "passing": lambda size: footprints.passing(size, 1000, ()),
+    "deciding": lambda size: footprints.deciding(size, size // 1000, 20),
     "keys": lambda size: footprints.keys(size, size // 1000),
     "choice": footprints.choice,
     "held_out_keys": lambda size: footprints.held_out_keys(size, 1000, True),
@@ -34,6 +35,12 @@ def test_more_to_do_never_needs_less(name, one, two):
 def test_a_task_of_any_size_reads_in_bounded_memory():
     assert footprints.reading(1 << 40, 0, 0, ()) == footprints.reading(footprints.GROUP, 0, 0, ()) < 300 << 20
     assert footprints.passing(1 << 40, 1 << 30, ()) < 300 << 20
+
+
+def test_a_decision_holds_a_row_group_of_scores():
+    one, many = footprints.deciding(36 << 20, 100_000, 20), footprints.deciding(36 << 30, 100_000_000, 20)
+    assert one < many < one + footprints.ROW_GROUP_BYTES
+    assert footprints.deciding(36 << 20, 100_000, 40) > one + 10_000_000
 
 
 def test_short_documents_are_read_a_few_at_a_time():

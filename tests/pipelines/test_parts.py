@@ -24,6 +24,7 @@ def dropped(rows):
     return pa.RecordBatch.from_pylist(
         [
             {"id": name, "source": "web", "step": "s", "rule": rule, "value": 1.0, "threshold": 2.0, "partner": None}
+            | {"language": None, "bytes": len(name)}
             for name, rule in rows
         ],
         schema=DROPPED,
@@ -33,7 +34,7 @@ def dropped(rows):
 def write(folder, texts=("one", "two", "three")):
     """Three documents kept, two dropped, one set aside."""
     with PartWriter(folder, 7, "web", SCHEMA) as writer:
-        writer.read(6, 1000)
+        writer.read(6, 1000, 30)
         writer.keep(documents(texts))
         writer.drop("s", dropped([("x", "short"), ("y", "long")]))
         writer.set_aside([Quarantined("z", "web", "read", "not JSON", "file, byte 3")])
@@ -56,9 +57,12 @@ def test_what_becomes_of_each_document_is_written_and_counted(tmp_path):
         "dropped": {"s.long": 1, "s.short": 1},
         "quarantined": 1,
         "bytes": 1000,
+        "read_text_bytes": 30,
         "text_bytes": len("onetwothree"),
+        "dropped_text_bytes": len("xy"),
     }
-    assert result.counts == {**own, "sources": {"web": own}}
+    languages = {"": {"kept": 3, "text_bytes": len("onetwothree")}}
+    assert result.counts == {**own, "sources": {"web": {**own, "languages": languages}}}
     assert pq.read_table(tmp_path / "part-00007.parquet").to_pylist() == documents(("one", "two", "three")).to_pylist()
     assert pq.read_table(tmp_path / "dropped/part-00007.parquet").column("rule").to_pylist() == ["short", "long"]
     assert parts.quarantine_sample(tmp_path, result.files) == [
@@ -82,7 +86,7 @@ def test_a_task_without_documents_writes_nothing(tmp_path):
 @pytest.mark.parametrize("read", [5, 7])
 def test_documents_that_do_not_add_up_fail_the_task(tmp_path, read):
     with PartWriter(tmp_path, 0, "web", SCHEMA) as writer:
-        writer.read(read, 10)
+        writer.read(read, 10, 24)
         writer.keep(documents(["text"] * 6))
         with pytest.raises(RunError, match="lost or doubled") as caught:
             writer.finish()
@@ -136,7 +140,7 @@ def test_row_groups_change_nothing_but_themselves(tmp_path, monkeypatch, most):
     batches = [documents([f"text {start} {i}" for i in range(5)], start) for start in range(0, 50, 5)]
     with PartWriter(tmp_path, 0, "web", SCHEMA) as writer:
         for batch in batches:
-            writer.read(batch.num_rows, 0)
+            writer.read(batch.num_rows, 0, 0)
             writer.keep(batch)
         writer.finish()
     path = tmp_path / "part-00000.parquet"
@@ -192,7 +196,7 @@ def test_a_sample_of_the_quarantine_is_bounded_and_in_order(tmp_path):
     files = []
     for task, count in enumerate((1, 0, 5)):
         with PartWriter(tmp_path, task, "web", SCHEMA) as writer:
-            writer.read(count, 0)
+            writer.read(count, 0, 0)
             writer.set_aside([Quarantined(f"{task}-{i}", "web", "read", "e", "p") for i in range(count)])
             files.extend(writer.finish().files)
     assert [row["id"] for row in parts.quarantine_sample(tmp_path, files, 3)] == ["0-0", "2-0", "2-1"]

@@ -140,6 +140,9 @@ GENERATED = "    tasks: [modular_chain, word_problem]\n    steps: [4, 5]\n    co
         ("[b]}", "[]}", 17, "sources is a list of source names"),
         ("[b]}", "[b, bb]}", 17, "no source is called bb"),
         ("min_words: 10", "min_words: 200K", 17, "no document can pass words"),
+        ("  - exact_dedup:\n", "  - c4: {}\n", 18, "the documents of b, c are messages"),
+        ("  - exact_dedup:\n", "  - c4: {sources: [a, c]}\n", 18, "add sources: [a] to the step"),
+        ("gopher_quality: {min_words: 10, ", "c4: {", 17, "remove the step"),
     ],
 )
 def test_a_recipe_that_cannot_run_is_refused_with_its_line(load, old: str, new: str, line: int, problem: str):
@@ -147,6 +150,10 @@ def test_a_recipe_that_cannot_run_is_refused_with_its_line(load, old: str, new: 
         load(old, new)
     assert problem in str(wrong.value)
     assert f"r.yaml:{line}: " in str(wrong.value)
+
+
+def test_a_step_that_rewrites_text_may_have_sources_of_plain_documents(load):
+    assert load("  - exact_dedup:\n", "  - c4: {sources: [a]}\n").steps[1].sources == ("a",)
 
 
 def test_what_a_steps_files_lack_is_said_with_the_steps_line(load, tmp_path):

@@ -27,6 +27,12 @@ SMALL_SPLIT = 4_000  # bytes
 class Deadly(Filter):
     """Keeps all; a document with one of the words kills the process, or raises where `DEADLY=raise` stands."""
 
+    scored = False
+
+    @property
+    def rules(self):
+        return ()
+
     def decide(self, batch):
         texts = batch.record_batch.column("text").to_pylist()
         if os.environ.get("DEADLY") == "raise":

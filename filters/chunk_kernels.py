@@ -1,0 +1,433 @@
+"""Numba kernels of the chunk cache: finding chunks in blocks, looking them up, adding new ones.
+
+A chunk is what stands between white space. Most chunks of a text have been seen before, and what any rule set asks of
+one (its tokens, letters, symbols, sentences) can be kept in one cache line. The latency of memory is what a look-up
+costs, so 256 chunks are looked up together, pass by pass, and their latencies overlap.
+Costs about 3 ns per byte where chunks are known, and 1 µs for a chunk that is not; importing this imports Numba.
+"""
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from .characters import ALPHABETIC, PUNCTUATION, SENTENCE_END, UNICODE_PUNCTUATION
+from .english.tokenizer import tokenize
+from .kernel import view_leaf
+from .machine import load_8, lowest_bit
+from .spans import space_bytes
+
+Bytes = npt.NDArray[np.uint8]
+Int64 = npt.NDArray[np.int64]
+UInt32 = npt.NDArray[np.uint32]
+UInt64 = npt.NDArray[np.uint64]
+
+BLOCK: Final = 256  # chunks that are looked up together
+LONGEST: Final = 96  # bytes: longer chunks seldom come again, and are not kept
+
+# Places in `state`.
+COUNT: Final = 0  # entries, the one that is no chunk's included
+MASK: Final = 1  # slots in use, less one
+ARENA: Final = 2  # words of the arena in use
+LOOKED_UP: Final = 3
+MISSED: Final = 4
+OVERSIZE: Final = 5
+SWEEPS: Final = 6
+STATES: Final = 7
+
+# An entry is eight words of 64 bits: two words of key, two of counts, one of fields, three of tokens.
+ENTRY: Final = 8
+_SIZE_BITS: Final = 8  # in the word of fields: stop words 0-7, bytes of the chunk 8-15, then single bits
+ENTRY_OUT_0: Final = 16  # whether the sentencizer has seen a sentence's end after the chunk, if it had not before
+_OUT_1: Final = 17  # the same, if it had
+ENTRY_ONE_MORE: Final = 18  # whether one more sentence begins in the chunk if it had
+_HITS: Final = 20  # two bits: look-ups since the last sweep, at most 3
+ENTRY_STARTS: Final = 24  # eight bits: sentences that begin in the chunk if it had not
+ENTRY_LENGTHS: Final = 32  # three bytes: characters of the first three tokens
+
+_SLOT_ENTRY_BITS: Final = 22
+_TAG_SHIFT: Final = 54
+
+_0, _1, _2, _3, _8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8)
+_BYTE: Final = np.uint64(0xFF)
+_ONES: Final = np.uint64(0x0101010101010101)
+_TOPS: Final = np.uint64(0x8080808080808080)
+# Odd multipliers: the first constants of xxh64 (Collet) and of MurmurHash3's finalizer (Appleby).
+_P0: Final = np.uint64(0x9E3779B185EBCA87)
+_P1: Final = np.uint64(0xC2B2AE3D27D4EB4F)
+_P2: Final = np.uint64(0x165667B19E3779F9)
+_P3: Final = np.uint64(0xFF51AFD7ED558CCD)
+# The base of the polynomial over a token's characters.
+BASE: Final = np.uint64(0xD6E8FEB86659FD93)
+
+
+@view_leaf
+def _eight(text: Bytes, at: Any) -> Any:
+    """Eight bytes from `at` on, zeros where the text ends."""
+    size = np.uint64(len(text))
+    if at + _8 <= size:
+        return load_8(text, at)
+    if size >= _8:
+        return load_8(text, size - _8) >> ((at + _8 - size) << _3)
+    word = _0
+    while size > at:
+        size -= _1
+        word = word << _8 | np.uint64(text[size])
+    return word
+
+
+@view_leaf
+def _may_be_space(word: Any) -> Any:
+    """The top bit of each byte that may begin white space: up to 0x20, 0xC2, 0xE0-0xE3.
+
+    The lowest bit that is set is right; a borrow can set wrong ones above it, which the caller looks at again.
+    """
+    low = (word - _ONES * np.uint64(0x21)) & ~word
+    wide = word ^ _ONES * np.uint64(0xC2)
+    three = (word & _ONES * np.uint64(0xFC)) ^ _ONES * np.uint64(0xE0)
+    return (low | (wide - _ONES) & ~wide | (three - _ONES) & ~three) & _TOPS
+
+
+@view_leaf
+def _find_chunks(text: Bytes, at: Any, stop: Any, spaces: Bytes, starts: UInt64, stops: UInt64, keys: UInt64) -> Any:
+    """The next chunks of `text[at:stop]`, at most a block, with their keys: (number, where to go on).
+
+    A chunk of at most 16 bytes is its own key; that of a longer one is two hashes of 64 bits. The last may be one that
+    is too long to be kept, and ends the block.
+    """
+    count = _0
+    while count < np.uint64(BLOCK):
+        while at < stop:
+            width = space_bytes(text, at, stop, spaces)
+            if width == _0:
+                break
+            at += width
+        if at >= stop:
+            break
+        start = at
+        first, second = _0, _0
+        eights, inside = _0, True
+        while inside:
+            word = _eight(text, at)
+            found = _may_be_space(word)
+            size = _8
+            while found != _0:
+                place = lowest_bit(found) >> _3
+                if at + place >= stop:
+                    break
+                byte = word >> (place << _3) & _BYTE
+                if byte == np.uint64(0x20) or space_bytes(text, at + place, stop, spaces) != _0:
+                    size, inside = place, False
+                    break
+                found &= found - _1
+            if at + size >= stop:
+                size, inside = stop - at, False
+            if size < _8:
+                word &= (_1 << (size << _3)) - _1
+            if eights == _0:
+                first = word
+            elif eights == _1:
+                second = word
+            elif size != _0:
+                if eights == _2:
+                    first, second = (first ^ second * _P1) * _P0, (second + first * _P3) * _P2
+                first = (first ^ word) * _P0
+                first ^= first >> np.uint64(31)
+                second = (second + word) * _P2
+                second = second << np.uint64(29) | second >> np.uint64(35)
+            eights += _1
+            at += size
+        size = at - start
+        key = (first * _P0) ^ ((second + size) * _P1)
+        key = (key ^ key >> np.uint64(32)) * _P3
+        starts[count], stops[count] = start, at
+        place = count * np.uint64(3)
+        keys[place], keys[place + _1], keys[place + _2] = first, second, key ^ key >> np.uint64(29)
+        count += _1
+        if size > np.uint64(LONGEST):
+            break
+    return count, at
+
+
+@view_leaf
+def _slot_of(slots: UInt32, mask: Any, key: Any) -> Any:
+    """The first slot of the key's run whose tag is the key's, or the empty one at the run's end."""
+    tag = key >> np.uint64(_TAG_SHIFT)
+    place = key & mask
+    while True:
+        slot = np.uint64(slots[place])
+        if slot == _0 or slot >> np.uint64(_SLOT_ENTRY_BITS) == tag:
+            return place
+        place = (place + _1) & mask
+
+
+@view_leaf
+def _is_entry(entries: UInt64, entry: Any, first: Any, second: Any, size: Any) -> Any:
+    """Whether the entry that begins at word `entry` is the chunk's."""
+    other = entries[entry + np.uint64(4)] >> np.uint64(_SIZE_BITS) & _BYTE ^ size
+    return (entries[entry] ^ first | entries[entry + _1] ^ second | other) == _0
+
+
+@view_leaf
+def _put_slot(slots: UInt32, mask: Any, key: Any, entry: Any) -> None:
+    """Writes the number of an entry into the first empty slot of its key's run."""
+    place = key & mask
+    while slots[place] != 0:
+        place = (place + _1) & mask
+    slots[place] = np.uint32(key >> np.uint64(_TAG_SHIFT) << np.uint64(_SLOT_ENTRY_BITS) | entry)
+
+
+@view_leaf
+def _entry_key(entries: UInt64, entry: Any) -> Any:
+    """The 64-bit hash of the chunk whose entry begins at word `entry`, as `_find_chunks` makes it."""
+    size = entries[entry + np.uint64(4)] >> np.uint64(_SIZE_BITS) & _BYTE
+    key = (entries[entry] * _P0) ^ ((entries[entry + _1] + size) * _P1)
+    key = (key ^ key >> np.uint64(32)) * _P3
+    return key ^ key >> np.uint64(29)
+
+
+@view_leaf
+def _lay_slots(slots: UInt32, size: Any, entries: UInt64, count: Any) -> None:
+    """Makes the first `size` slots anew from the entries."""
+    slots[:size] = 0
+    for number in range(1, count):
+        entry = np.uint64(number * ENTRY)
+        _put_slot(slots, np.uint64(size) - _1, _entry_key(entries, entry), np.uint64(number))
+
+
+@view_leaf
+def _arena_words(tokens: Any) -> Any:
+    """Words that the tokens of an entry take in the arena: a hash each, and their lengths, eight in a word."""
+    return tokens + (tokens + np.uint64(7) >> _3) if tokens > _3 else _0
+
+
+@view_leaf
+def _sweep(entries: UInt64, arena: UInt64, state: Int64) -> None:
+    """Forgets entries that were not looked up since the last sweep, and of the others as many as leave half the room.
+
+    Entries stand in the order of their words in the arena, so that both close up in place.
+    """
+    count, room = state[COUNT], len(entries) // ENTRY
+    once, twice, often = 0, 0, 0
+    for number in range(1, count):
+        hits = entries[np.uint64(number * ENTRY + 4)] >> np.uint64(_HITS) & _3
+        once += hits >= _1
+        twice += hits >= _2
+        often += hits == _3
+    least = 1 if once * 2 <= room else 2 if twice * 2 <= room else 3 if often * 2 <= room else 4
+    kept, used = _1, _0
+    for number in range(1, count):
+        entry = np.uint64(number * ENTRY)
+        fields = entries[entry + np.uint64(4)]
+        hits = np.int64(fields >> np.uint64(_HITS) & _3)
+        if hits < least and not (least == 4 and hits == 3 and number % 2 == 0):
+            continue
+        to = kept * np.uint64(ENTRY)
+        for word in range(ENTRY):
+            entries[to + np.uint64(word)] = entries[entry + np.uint64(word)]
+        entries[to + np.uint64(4)] = fields & ~(_3 << np.uint64(_HITS)) | np.uint64(hits >> 1) << np.uint64(_HITS)
+        words = _arena_words(entries[entry + _2] & np.uint64(0xFFFFFFFF))
+        if words:
+            source = entries[entry + np.uint64(5)]
+            for word in range(words):
+                arena[used + np.uint64(word)] = arena[source + np.uint64(word)]
+            entries[to + np.uint64(5)] = used
+            used += words
+        kept += _1
+    state[COUNT], state[ARENA] = kept, used
+    state[SWEEPS] += 1
+
+
+@view_leaf
+def _make_room(slots: UInt32, entries: UInt64, arena: UInt64, state: Int64) -> None:
+    """Sees to it that a block of new chunks fits: sweeps where entries or arena are full, doubles slots that are."""
+    room, words = len(entries) // ENTRY, BLOCK * (LONGEST + LONGEST // 8 + 1)
+    if state[COUNT] + BLOCK > room or state[ARENA] + words > len(arena):
+        _sweep(entries, arena, state)
+        _lay_slots(slots, state[MASK] + 1, entries, state[COUNT])
+    size = state[MASK] + 1
+    if (state[COUNT] + BLOCK) * 5 > size * 3 and size * 2 <= len(slots):
+        state[MASK] = size * 2 - 1
+        _lay_slots(slots, size * 2, entries, state[COUNT])
+
+
+@view_leaf
+def decode(text: Bytes, at: Any) -> Any:
+    """The code point at byte `at` of valid UTF-8, and where the next one begins."""
+    lead = np.uint32(text[at])
+    if lead < 0x80:
+        return lead, at + _1
+    second = np.uint32(text[at + _1] & 0x3F)
+    if lead < 0xE0:
+        return (lead & np.uint32(0x1F)) << np.uint32(6) | second, at + _2
+    third = np.uint32(text[at + _2] & 0x3F)
+    if lead < 0xF0:
+        return (lead & np.uint32(0x0F)) << np.uint32(12) | second << np.uint32(6) | third, at + _3
+    point = (lead & np.uint32(0x07)) << np.uint32(18) | second << np.uint32(12) | third << np.uint32(6)
+    return point | np.uint32(text[at + _3] & 0x3F), at + np.uint64(4)
+
+
+@view_leaf
+def hash_token(text: Bytes, start: Any, stop: Any) -> Any:
+    """The hash of the token `text[start:stop]`, and the number of its characters.
+
+    A polynomial in `BASE` over scrambled code points, modulo 2^64, so that the hash of two strings joined follows from
+    theirs: hash(ab) = hash(a) * BASE ** len(b) + hash(b).
+    """
+    state, characters = _0, _0
+    while start < stop:
+        point, start = decode(text, start)
+        state = state * BASE + scramble(point)
+        characters += _1
+    return state, characters
+
+
+@view_leaf
+def scramble(point: Any) -> Any:
+    """A code point spread over 64 bits, so that no two short strings differ by a multiple of a power of two alone."""
+    word = (np.uint64(point) + _1) * _P1
+    word = (word ^ word >> np.uint64(29)) * _P3
+    return word ^ word >> np.uint64(32)
+
+
+@view_leaf
+def _describe(
+    text: Bytes,
+    start: Any,
+    tokens: Any,
+    token_stops: Any,
+    classes: Bytes,
+    stop_words: UInt64,
+    entries: UInt64,
+    entry: Any,
+    arena: UInt64,
+    used: Any,
+    kept: bool,
+) -> None:
+    """Fills the entry at word `entry`, but for its key, with what `tokens` tokens from `start` on are.
+
+    For an entry that is not kept the tokens themselves are left out, and its sentences stand in word 5.
+    """
+    plain, plain_characters, alphabetic, stops, lengths = _0, _0, _0, _0, _0
+    out_0, out_1, starts_0, starts_1 = _0, _1, _0, _0
+    in_arena = kept and tokens > _3
+    hashes = used if in_arena else entry + np.uint64(5)
+    at = start
+    packed = _0
+    for number in range(tokens):
+        token = np.uint64(number)
+        stop = start + np.uint64(token_stops[token])
+        state, characters = _0, _0
+        some, every = np.uint8(0), np.uint8(255)
+        while at < stop:
+            point, at = decode(text, at)
+            kind = classes[point]
+            some |= kind
+            every &= kind
+            state = state * BASE + scramble(point)
+            characters += _1
+        if every & PUNCTUATION == 0:
+            plain += _1
+            plain_characters += characters
+        alphabetic += np.uint64(some & ALPHABETIC)
+        if every & SENTENCE_END and characters == _1:
+            out_0, out_1 = _1, _1
+        elif every & UNICODE_PUNCTUATION == 0:
+            starts_0 += out_0
+            starts_1 += out_1
+            out_0, out_1 = _0, _0
+        for word in range(len(stop_words)):
+            if stop_words[word] == state:
+                stops |= _1 << np.uint64(word)
+        if not kept:
+            continue
+        if in_arena:
+            arena[hashes + token] = state
+            packed |= characters << ((token & np.uint64(7)) << _3)
+            if token & np.uint64(7) == np.uint64(7) or token + _1 == tokens:
+                arena[hashes + tokens + (token >> _3)] = packed
+                packed = _0
+        else:
+            entries[hashes + token] = state
+            lengths |= characters << (np.uint64(ENTRY_LENGTHS) + (token << _3))
+    if in_arena:
+        entries[entry + np.uint64(5)] = used
+    elif not kept:
+        entries[entry + np.uint64(5)] = starts_0
+    entries[entry + _2] = tokens | plain << np.uint64(32)
+    entries[entry + _3] = plain_characters | alphabetic << np.uint64(32)
+    fields = stops | lengths | out_0 << np.uint64(ENTRY_OUT_0) | out_1 << np.uint64(_OUT_1)
+    fields |= (starts_1 - starts_0) << np.uint64(ENTRY_ONE_MORE)
+    if kept:
+        fields |= starts_0 << np.uint64(ENTRY_STARTS)
+    entries[entry + np.uint64(4)] = fields
+
+
+@view_leaf
+def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, key: Any, words: Any) -> Any:
+    """The place of the entry of a chunk that its first slot does not lead to; it is added where there is none."""
+    slots, entries, arena, state = words[0], words[1], words[2], words[3]
+    token_stops, classes, stop_words = words[8], words[9], words[10]
+    pages, kinds, lengths, rules, strings, masks = words[12]
+    size = stop - start
+    if size > np.uint64(LONGEST):
+        state[OVERSIZE] += 1
+        tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
+        _describe(text, start, tokens, token_stops, classes, stop_words, entries, _0, arena, _0, False)
+        return _0
+    mask, tag = np.uint64(state[MASK]), key >> np.uint64(_TAG_SHIFT)
+    place = key & mask
+    while slots[place] != 0:
+        slot = np.uint64(slots[place])
+        if slot >> np.uint64(_SLOT_ENTRY_BITS) == tag:
+            entry = (slot & np.uint64((1 << _SLOT_ENTRY_BITS) - 1)) * np.uint64(ENTRY)
+            if _is_entry(entries, entry, first, second, size):
+                return entry
+        place = (place + _1) & mask
+    number, used = np.uint64(state[COUNT]), np.uint64(state[ARENA])
+    entry = number * np.uint64(ENTRY)
+    tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
+    _describe(text, start, tokens, token_stops, classes, stop_words, entries, entry, arena, used, True)
+    entries[entry], entries[entry + _1] = first, second
+    entries[entry + np.uint64(4)] |= size << np.uint64(_SIZE_BITS)
+    slots[place] = np.uint32(tag << np.uint64(_SLOT_ENTRY_BITS) | number)
+    state[COUNT] += 1
+    state[MISSED] += 1
+    state[ARENA] += np.int64(_arena_words(tokens))
+    return entry
+
+
+@view_leaf
+def look_up(text: Bytes, at: Any, stop: Any, words: Any) -> Any:
+    """Looks up the next block of chunks of `text[at:stop]`: (number of chunks, where to go on).
+
+    Args:
+        text: uint8[...], valid UTF-8.
+        at, stop: uint64, byte offsets, neither within a code point.
+        words: the arrays of a `chunk_cache.ChunkCache`.
+
+    Returns:
+        The number of chunks, 0 at the end of the text; `starts`, `stops` and `found` of `words` then hold each chunk's
+        first byte, the one past its last, and the place of its entry in `entries`. The place 0 is that of a chunk which
+        is too long to be kept: it is the last of its block, and its tokens end at `start + token_stops`.
+    """
+    slots, entries, state = words[0], words[1], words[3]
+    starts, stops, keys, found = words[4], words[5], words[6], words[7]
+    _make_room(slots, entries, words[2], state)
+    count, at = _find_chunks(text, at, stop, words[11], starts, stops, keys)
+    mask = np.uint64(state[MASK])
+    for chunk in range(count):
+        key = keys[chunk * _3 + _2]
+        found[chunk] = slots[_slot_of(slots, mask, key)]
+    for chunk in range(count):
+        entry = (np.uint64(found[chunk]) & np.uint64((1 << _SLOT_ENTRY_BITS) - 1)) * np.uint64(ENTRY)
+        first, second, size = keys[chunk * _3], keys[chunk * _3 + _1], stops[chunk] - starts[chunk]
+        if entry != _0 and _is_entry(entries, entry, first, second, size):
+            fields = entries[entry + np.uint64(4)]
+            if fields >> np.uint64(_HITS) & _3 != _3:
+                entries[entry + np.uint64(4)] = fields + (_1 << np.uint64(_HITS))
+        else:
+            entry = _find_or_add(text, starts[chunk], stops[chunk], first, second, keys[chunk * _3 + _2], words)
+        found[chunk] = entry
+    state[LOOKED_UP] += np.int64(count)
+    return count, at

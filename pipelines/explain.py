@@ -1,0 +1,334 @@
+"""`midtrain explain`: what every rule says of a document, kept or dropped, with its value, its bounds and the verdict.
+
+A funnel says how many; whether a rule is right only documents can show. Where a run kept scores they are read; else the
+document is found again, in a part or in its input, and judged again where it stood. Costs a read of all ids, and one
+task's input where a document was dropped without scores.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from .. import storage
+from ..errors import ConfigError, MidtrainError
+from ..filters.rules import Filter, Transform
+from ..manifest import Manifest, OutputFile
+from ..storage import Location
+from ..tables import Table, columns
+from . import recipe as recipes
+from . import scoring
+from .curate import plan
+from .documents import ReadDocuments
+from .finding import Ends, Hints, documents, ends, number
+from .inputs import Split
+from .parts import kept_parts
+from .readers.records import POISONED, READ
+from .reading import read
+from .recipe import Recipe, Step
+from .verdicts import KEPT, NOT_REACHED, RAISED, RuleVerdict, StepVerdict, Trail, by_columns, by_text, recorded
+
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A stage of documents that is done."""
+
+    folder: Location
+    manifest: Manifest
+
+    def part(self, task: int) -> OutputFile | None:
+        """What a task keeps."""
+        return next((file for file in kept_parts(self.manifest) if number(file) == task), None)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Per-document steps up to the next barrier, behind the barrier before them, if there is one.
+
+    `first` is the stage that brings the documents, `last` the one that decides: the same where nothing is scored.
+    """
+
+    barrier: Step | None
+    steps: tuple[Step, ...]
+    first: Finished
+    last: Finished
+
+
+def explain(output: str | Location, identity: str) -> list[Trail]:
+    """All documents of an id, each with what every step said of it.
+
+    Raises:
+        ConfigError: there is no curated output, its recipe is gone, or no document has the id.
+        RunError: a file is gone or damaged.
+    """
+    root = storage.location(output)
+    manifest = Manifest.find(root)
+    if manifest is None or manifest.stage != "curate":
+        seen = "nothing that is complete" if manifest is None else f"an output of {manifest.stage}"
+        raise ConfigError("there is no curated output", where=str(root), seen=seen, fix="run midtrain curate first")
+    recipe = _recipe(root)
+    segments = _segments(root, manifest, recipe)
+    hints = Hints(identity)
+    trails = _Explainer(root, recipe, manifest, identity, hints).trails(segments)
+    if not trails:
+        like = hints.nearest()
+        raise ConfigError(
+            f"no document has the id {identity}",
+            where=str(root),
+            expected="an id of the output, of a dropped or of a quarantined document",
+            fix=f"did you mean {' or '.join(like)}?" if like else "see the id columns of its parts",
+        )
+    return trails
+
+
+class _Explainer:
+    """Follows the documents of one id through the segments of an output."""
+
+    def __init__(self, root: Location, recipe: Recipe, manifest: Manifest, identity: str, hints: Hints) -> None:
+        self.root, self.recipe, self.manifest = root, recipe, manifest
+        self.identity, self.hints = identity, hints
+
+    def trails(self, segments: Sequence[Segment]) -> list[Trail]:
+        """Every document, in the order of the input; those that could not be read at the end."""
+        found = self._first(segments[0])
+        for before, segment in pairwise(segments):
+            self._behind_barrier(before.last, segment, [trail for trail in found if not trail.ended])
+        for trail in found:
+            trail.ended = trail.ended or KEPT
+        return found
+
+    def _first(self, segment: Segment) -> list[Trail]:
+        there = ends(segment.first.folder, segment.first.manifest, self.identity, self.hints)
+        found: list[Trail] = []
+        if segment.first is not segment.last:
+            for task in there.kept:
+                for row, source in self._rows(segment.first, task, _score_columns(segment)):
+                    found.append(Trail(source, task))
+                    by_columns(row, segment.steps, found[-1])
+        else:
+            found = self._unscored(segment, there)
+        return [
+            *found,
+            *(_unread(entry, task) for task, entries in there.aside.items() for entry in _unreadable(entries)),
+        ]
+
+    def _unscored(self, segment: Segment, there: Ends) -> list[Trail]:
+        """Judges documents again by their texts: as they were kept where that is how they came, else from the input."""
+        rewritten = any(isinstance(step.options, Transform) for step in segment.steps)
+        found: list[Trail] = []
+        if not segment.steps or not (there.dropped or there.aside or rewritten):
+            for task in there.kept:
+                for row, source in self._rows(segment.first, task):
+                    found.append(Trail(source, task))
+                    by_text(row, segment.steps, found[-1])
+            return found
+        tasks = [task for task in there.tasks() if there.count(task) > len(_unreadable(there.aside.get(task, [])))]
+        try:
+            read_again = self._from_input(segment, there, tasks)
+        except MidtrainError as error:
+            reason = f"only what was recorded is known, since the input cannot be read again: {error.what}"
+            return [trail for task in tasks for trail in _from_records(segment, there, task, reason)]
+        for task, rows in zip(tasks, read_again, strict=True):
+            own = []
+            for row in rows:
+                own.append(Trail(str(row.column("source")[0].as_py()), task))
+                by_text(row, segment.steps, own[-1])
+            if _same(own, there, task):
+                found += own
+            else:
+                reason = (
+                    "only what was recorded is known: judged again, the rules say otherwise (another model or code)"
+                )
+                found += _from_records(segment, there, task, reason)
+        return found
+
+    def _from_input(self, segment: Segment, there: Ends, tasks: Sequence[int]) -> list[list[pa.RecordBatch]]:
+        """The documents of the id in the input of each task.
+
+        Raises:
+            MidtrainError: the input is not what it was.
+        """
+        reader = plan(self.recipe)[0]
+        assert isinstance(reader, ReadDocuments)  # noqa: S101 - a recipe begins with reading
+        if reader.fingerprint != self.manifest.parents[0]:
+            raise ConfigError("it was changed")
+        if reader.cutting is None or reader.cutting.manifest() is not None:
+            return [list(self._read(reader, reader.splits(task), reader.source_of(task))) for task in tasks]
+        sources = {task: _source(segment.first, there, task) for task in tasks}
+        whole: dict[str, Iterator[pa.RecordBatch]] = {
+            source: self._read(reader, tuple(_whole(reader, source)), source) for source in set(sources.values())
+        }
+        found = []
+        for task in tasks:  # the pieces of large files are gone: what the tasks had follows one upon the other
+            count = there.count(task) - len(_unreadable(there.aside.get(task, [])))
+            found.append([row for row, _ in zip(whole[sources[task]], range(count), strict=False)])
+        return found
+
+    def _read(self, reader: ReadDocuments, splits: tuple[Split, ...], source: str) -> Iterator[pa.RecordBatch]:
+        spec = next(one for one in reader.sources if one.name == source)
+        for chunk in read(splits, spec):
+            same = pc.equal(chunk.batch.column("id"), self.identity).to_numpy(zero_copy_only=False)
+            for row in np.flatnonzero(same).tolist():
+                yield chunk.batch.slice(row, 1)
+
+    def _behind_barrier(self, before: Finished, segment: Segment, going: Sequence[Trail]) -> None:
+        """Adds what a barrier and the steps behind it said of the documents that came to it."""
+        assert segment.barrier is not None  # noqa: S101 - every later segment has one
+        there = ends(segment.first.folder, segment.first.manifest, self.identity, self.hints)
+        for task, part in enumerate(kept_parts(before.manifest)):
+            own = [trail for trail in going if trail.part == number(part)]
+            if not own:
+                continue
+            gone = [row for row in there.dropped.get(task, []) if row["step"] == segment.barrier.name]
+            staying = len(own) - len(gone)
+            if gone and staying:
+                for trail in own:
+                    trail.notes.append(f"{len(own)} documents of this id stood in one part: the barrier's are its last")
+            for trail, row in zip(own[staying:], gone, strict=False):
+                trail.add(recorded(segment.barrier.name, segment.barrier.place, row))
+            for trail in own[:staying]:
+                trail.add(StepVerdict(segment.barrier.name, segment.barrier.place, KEPT))
+            scored = segment.first is not segment.last
+            texts = [row for row, _ in self._rows(before, number(part))] if gone or not scored else []
+            for trail, row in zip(own, texts, strict=False):
+                if trail.ended or not scored:
+                    by_text(row, segment.steps, trail)
+            if scored:
+                rows = self._rows(segment.first, task, _score_columns(segment))
+                for trail, (row, _) in zip(own[:staying], rows, strict=False):
+                    by_columns(row, segment.steps, trail)
+            for trail in own:
+                trail.part = task
+
+    def _rows(self, stage: Finished, task: int, names: list[str] | None = None) -> Iterator[tuple[pa.RecordBatch, str]]:
+        part = stage.part(task)
+        if part is not None:
+            for row in documents(stage.folder, part, self.identity, names):
+                yield row, part.source
+
+
+def _recipe(root: Location) -> Recipe:
+    """The recipe that the run left beside the output; of one in a store, a copy on this machine is loaded."""
+    text = storage.read_if_there(root / RECIPE)
+    if text is None:
+        raise ConfigError("the output has no recipe", where=str(root / RECIPE), fix="run midtrain curate again")
+    with tempfile.TemporaryDirectory(prefix="midtrain-explain-") as folder:
+        (Path(folder) / RECIPE).write_bytes(text)
+        return recipes.load(Path(folder) / RECIPE)
+
+
+def _segments(root: Location, manifest: Manifest, recipe: Recipe) -> list[Segment]:
+    """The stages of an output with the recipe's steps.
+
+    Raises:
+        ConfigError: the recipe beside the output is not the one that made it.
+    """
+    folders = [root / "stages" / entry["stage"] for entry in manifest.counts["funnel"]]
+    stages = iter([Finished(folder, Manifest.read(folder)) for folder in folders])
+    groups: list[tuple[Step | None, list[Step]]] = [(None, [])]
+    for step in recipe.steps:
+        if isinstance(step.options, Filter):
+            groups[-1][1].append(step)
+        else:
+            groups.append((step, []))
+    found = []
+    for barrier, steps in groups:
+        first = next(stages, None)
+        scored = first is not None and first.manifest.options.get("scored") is True
+        last = next(stages, None) if scored else first
+        if first is None or last is None or not _made_by(last.manifest, steps):
+            raise ConfigError(
+                "the recipe beside the output is not the one that made it",
+                where=str(root / RECIPE),
+                fix="run midtrain curate with the output's recipe again",
+            )
+        found.append(Segment(barrier, tuple(steps), first, last))
+    return found
+
+
+def _made_by(manifest: Manifest, steps: Sequence[Step]) -> bool:
+    there = [(record["step"], record["options"]) for record in manifest.options["steps"]]
+    return there == [(step.name, step.options.model_dump(mode="json")) for step in steps]
+
+
+def _score_columns(segment: Segment) -> list[str]:
+    return ["id", *scoring.needed(segment.steps)]
+
+
+def _unreadable(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of what was set aside, that which never was a document."""
+    return [entry for entry in entries if entry["step"] in (READ, POISONED)]
+
+
+def _unread(entry: dict[str, Any], task: int) -> Trail:
+    return Trail(entry["source"], task, ended=f"set aside: {entry['error']} ({entry['place']})")
+
+
+def _source(stage: Finished, there: Ends, task: int) -> str:
+    part = stage.part(task)
+    rows = [*there.dropped.get(task, []), *there.aside.get(task, [])]
+    return part.source if part is not None and task in there.kept else str(rows[0]["source"])
+
+
+def _whole(reader: ReadDocuments, source: str) -> Iterator[Split]:
+    """All files of a source, each from end to end."""
+    files = reader.files.by_source[source]
+    return (Split(source, files.root + relative, relative, 0, -1) for relative in files.relatives)
+
+
+def _same(trails: Sequence[Trail], there: Ends, task: int) -> bool:
+    """Whether documents that were judged again ended as the run recorded."""
+    ended = [(str(row["step"]), str(row["rule"])) for row in there.dropped.get(task, [])]
+    ended += [(str(entry["step"]), "") for entry in there.aside.get(task, []) if entry["step"] not in (READ, POISONED)]
+    ended += [("", "")] * there.kept.get(task, 0)
+    return Counter(ended) == Counter(trail.cause for trail in trails)
+
+
+def _from_records(segment: Segment, there: Ends, task: int, reason: str) -> list[Trail]:
+    """What the run recorded of a task's documents of the id, which is the rule that dropped each."""
+    found = []
+    for row in there.dropped.get(task, []):
+        found.append(Trail(row["source"], task, notes=[reason]))
+        found[-1].add(recorded(row["step"], 1, row))
+    for entry in there.aside.get(task, []):
+        if entry["step"] not in (READ, POISONED):
+            found.append(Trail(entry["source"], task, notes=[reason]))
+            found[-1].add(StepVerdict(entry["step"], 1, RAISED, error=entry["error"]))
+    source = _source(segment.first, there, task)
+    return found + [Trail(source, task, notes=[reason]) for _ in range(there.kept.get(task, 0))]
+
+
+def table(trails: Sequence[Trail], identity: str) -> Table:
+    """The verdicts as a table for each document."""
+    texts = []
+    for trail in trails:
+        rows = [["rule", "value", "low", "high", "verdict"]]
+        for step in trail.steps:
+            rows += [_row(step, rule) for rule in step.rules] or [_bare(step)]
+        lines = [f"{identity} of source {trail.source}: {trail.ended}", *trail.notes]
+        lines += [columns(rows)] if len(rows) > 1 else []
+        texts.append("\n".join(lines))
+    data = [{"id": identity, **asdict(trail)} for trail in trails]
+    return Table("\n\n".join(texts), {"documents": data})
+
+
+def _row(step: StepVerdict, rule: RuleVerdict) -> list[str]:
+    partner = f" for {step.partner}" if step.partner else ""
+    verdict = rule.verdict + partner
+    if step.outcome == NOT_REACHED:
+        verdict = f"not reached ({'would be kept' if rule.verdict == KEPT else 'would be dropped'}{partner})"
+    numbers = ["" if one is None else f"{one:.6g}" for one in (rule.value, rule.low, rule.high)]
+    return [f"{step.label}.{rule.rule}", *numbers, verdict]
+
+
+def _bare(step: StepVerdict) -> list[str]:
+    return [step.label, "", "", "", f"{step.outcome}: {step.error}" if step.error else step.outcome]
