@@ -2,7 +2,8 @@
 
 Prefixes and suffixes are taken off until nothing changes or an exception remains; what is left is an exception, a URL
 or is cut at its infixes; then exceptions are looked for among the tokens.
-Costs 0.1 to 0.2 µs per chunk of real text; linear in the chunk's length, whereas spaCy's time is quadratic.
+Costs 0.1 to 0.3 µs per unseen chunk of real text (8 to 25 bytes); linear in the chunk's length, whereas spaCy's time
+is quadratic.
 """
 
 from typing import Any

@@ -176,34 +176,8 @@ def test_chunks_of_pieces_that_hypothesis_picks(check_chunks: Check, pieces: lis
 
 
 def test_what_is_a_url(check_chunks: Check, tokenizer: Any) -> None:
-    parts = [
-        "http",
-        "a+b.c",
-        "://",
-        "user",
-        ":",
-        "@",
-        "a",
-        "bc",
-        "-",
-        "_",
-        "é",
-        "中",
-        "𠀀",
-        "Ж",
-        "xn--p1ai",
-        ".",
-        ".",
-        ".com",
-        "1",
-        "10",
-        "99",
-        "0",
-        "/",
-        "?",
-        "#",
-        ":80",
-    ]
+    parts = ["http", "a+b.c", "://", "user", ":", "@", "a", "bc", "-", "_", "é", "中", "𠀀", "Ж", "xn--p1ai", ".", "."]
+    parts += [".com", "1", "10", "99", "0", "/", "?", "#", ":80"]
     parts += ["b" * 62, "c" * 63, "d" * 64]
     octets = [
         "0",
@@ -223,12 +197,8 @@ def test_what_is_a_url(check_chunks: Check, tokenizer: Any) -> None:
         "224",
         "254",
         "255",
-        "256",
-        "٣",
-        "1٣",
-        "2٣",
-        "19٣",
     ]
+    octets += ["256", "٣", "1٣", "2٣", "19٣"]
     # "x-y" is cut unless it belongs to a URL.
     rests = ["", "x", "/x-y", "?x-y", ":80/x-y", ":8/x-y", ":12345/x-y", ":123456/x-y", ":٣٣/x-y", ":80x-y"]
     starts = ["", "", "a://", "ab://", "@", "u@", "@u@", "u:p-q@", "a-b://", "a-b@c-d@"]
