@@ -15,6 +15,7 @@ from pydantic import model_validator
 from .document import DocumentBatch
 from .rules import Filter, Rule, Scores
 
+
 class Published(Filter):
     """Keeps a document whose every score lies within its bounds, the bounds included; null takes a bound away.
 
