@@ -4,7 +4,7 @@ A worker that imports the stages, Arrow and Numba itself takes a second or two b
 again. Costs that time once, in a process of its own while the driver plans; nothing here is called.
 """
 
-from ..filters import exact_dedup, gopher_quality, language, quality_kernels, spans
+from ..filters import exact_dedup, gopher_quality, language, quality_kernels, spans, word_sums
 from . import choose_duplicates, documents, held_out_stages, tokenize_stages, tokenizer_stage
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "spans",
     "tokenize_stages",
     "tokenizer_stage",
+    "word_sums",
 ]
