@@ -7,26 +7,34 @@ Costs about 8 ns per byte for a decision and 15 for all values, and 12 bytes per
 
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
+from .chunk_cache import MEMORY, opened
 from .document import DocumentBatch
 from .rules import Decision, Filter, Rule, Scores
 
 PAPER: Final = "Rae et al. 2021, arXiv 2112.11446, table A1"
-_TOP: Final = {2: 0.20, 3: 0.18, 4: 0.16}
-_DUPLICATE: Final = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
+_TOP: Final[Mapping[int, float | None]] = {2: 0.20, 3: 0.18, 4: 0.16}
+_DUPLICATE: Final[Mapping[int, float | None]] = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 _Share = Annotated[float, Field(ge=0)]
-_N = Annotated[int, Field(ge=1, le=1000)]
 _PIECES: Final = (
     ("duplicate_paragraphs", "max_duplicate_paragraphs"),
     ("duplicate_paragraph_characters", "max_duplicate_paragraph_characters"),
     ("duplicate_lines", "max_duplicate_lines"),
     ("duplicate_line_characters", "max_duplicate_line_characters"),
 )
+
+
+def _number(key: object) -> object:
+    """A key of YAML or JSON, which is a string, as the number that it stands for."""
+    return int(key) if isinstance(key, str) and key.isdecimal() else key
+
+
+_N = Annotated[int, Field(ge=1, le=1000), BeforeValidator(_number)]
 
 
 class GopherRepetition(Filter):
@@ -49,10 +57,10 @@ class GopherRepetition(Filter):
         default=0.3, description="share of lines that stood before in the document"
     )
     max_duplicate_line_characters: _Share | None = Field(default=0.2, description="share of characters in such lines")
-    max_top_ngrams: dict[_N, _Share | None] = Field(
+    max_top_ngrams: Mapping[_N, _Share | None] = Field(
         default=_TOP, description="for each n, share of characters in the most frequent n-gram of words"
     )
-    max_duplicate_ngrams: dict[_N, _Share | None] = Field(
+    max_duplicate_ngrams: Mapping[_N, _Share | None] = Field(
         default=_DUPLICATE, description="for each n, share of characters in n-grams that stood before in the document"
     )
 
@@ -63,15 +71,20 @@ class GopherRepetition(Filter):
         for name, option in _PIECES:
             bound = getattr(self, option)
             bounds.append((name, bound, bound == type(self).model_fields[option].default))
-        bounds += [(f"top_{n}_gram", bound, _TOP.get(n) == bound) for n, bound in self.max_top_ngrams.items()]
+        bounds += [(f"top_{n}_gram", bound, n in _TOP and bound == _TOP[n]) for n, bound in self.max_top_ngrams.items()]
         bounds += [
-            (f"duplicate_{n}_grams", bound, _DUPLICATE.get(n) == bound)
+            (f"duplicate_{n}_grams", bound, n in _DUPLICATE and bound == _DUPLICATE[n])
             for n, bound in self.max_duplicate_ngrams.items()
         ]
         not_empty = Rule("characters", partial(self._score, "characters"), 1.0, None, "datatrove 0.10.1: no empty text")
         return not_empty, *(
             Rule(name, partial(self._score, name), None, bound, _source(published)) for name, bound, published in bounds
         )
+
+    @property
+    def memory(self) -> int:
+        """Bytes of a full chunk cache, which the steps of a process share."""
+        return MEMORY
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass."""
@@ -92,35 +105,27 @@ class GopherRepetition(Filter):
 
     def _measure(self, batch: DocumentBatch, decide: bool) -> tuple[Scores, npt.NDArray[np.int16]]:
         from . import ngram_kernels
-        from .chunk_cache import opened
         from .hash_table import room
         from .repetition_kernels import measure
         from .spans import white_space
 
         bounds = self._highs()
-        values = np.empty((len(batch), len(bounds)), np.float64)
-        rules = np.empty(len(batch), np.int16)
+        values, rules = np.empty((len(batch), len(bounds)), np.float64), np.empty(len(batch), np.int16)
         longest = int(np.diff(batch.text_offsets).max(initial=0))
-        scratch: tuple[npt.NDArray[Any], ...] = (
-            np.empty(longest + 1, np.uint64),
-            np.empty(longest + 1, np.uint32),
-            np.empty(2 * ngram_kernels.MOST_CELLS, np.uint32),
-            np.empty(room(longest + 1), np.uint64),
-        )
-        sizes = _sizes(self.max_top_ngrams), _sizes(self.max_duplicate_ngrams)
+        prefixes, sizes = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint32)
+        cells, table = np.empty(2 * ngram_kernels.MOST_CELLS, np.uint32), np.empty(room(longest), np.uint64)
+        text, offsets, powers = batch.text_bytes, batch.text_offsets, ngram_kernels.powers()
+        top = np.array(list(self.max_top_ngrams), np.uint64)
+        duplicate = np.array(list(self.max_duplicate_ngrams), np.uint64)
         with opened(batch) as words:
             measure(
-                batch.text_bytes, batch.text_offsets, words, white_space(), ngram_kernels.powers(), *sizes, bounds,
-                *scratch, values, rules, decide,
+                text, offsets, words, white_space(), powers, top, duplicate, bounds, prefixes, sizes, cells, table,
+                values, rules, decide,
             )  # fmt: skip
         return values, rules
 
     def _score(self, name: str, batch: DocumentBatch) -> Scores:
         return self.scores(batch)[name]
-
-
-def _sizes(bounds: Mapping[int, float | None]) -> npt.NDArray[np.uint64]:
-    return np.array(list(bounds), np.uint64)
 
 
 def _source(published: bool) -> str:

@@ -8,6 +8,7 @@ The prefix hash of k tokens is that of their characters joined, a polynomial mod
 scrambled code points: two different n-grams are taken for one with odds of about 2^-64.
 """
 
+import functools
 from typing import Any, Final
 
 import numpy as np
@@ -31,9 +32,12 @@ _INVERSE: Final = np.uint64(pow(int(BASE), -1, 2**64))
 _WORD_1: Final = np.uint32(1)
 
 
+@functools.cache
 def powers() -> UInt64:
-    """uint64[POWERS]: BASE ** k modulo 2^64."""
-    return np.array([pow(int(BASE), exponent, 2**64) for exponent in range(POWERS)], np.uint64)
+    """uint64[POWERS]: BASE ** k modulo 2^64 (read-only)."""
+    table = np.array([pow(int(BASE), exponent, 2**64) for exponent in range(POWERS)], np.uint64)
+    table.flags.writeable = False
+    return table
 
 
 @view_leaf

@@ -126,7 +126,7 @@ def _duplicate_pieces(text: Bytes, start: Any, stop: Any, least: Any, table: UIn
 def _fill_prefixes(
     text: Bytes, start: Any, stop: Any, words: Any, powers: UInt64, prefixes: UInt64, sizes: UInt32
 ) -> Any:
-    """Writes the hash and the size of every prefix of the document's tokens, each with a separator, and their number."""
+    """Writes hash and size of every prefix of the document's tokens, a separator behind each; gives their number."""
     entries, found = words[1], words[7]
     at, tokens, joined, size, space = start, _0, _0, np.uint32(0), separator()
     prefixes[0], sizes[0] = joined, size

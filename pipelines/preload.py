@@ -4,7 +4,16 @@ A worker that imports the stages, Arrow and Numba itself takes a second or two b
 again. Costs that time once, in a process of its own while the driver plans; nothing here is called.
 """
 
-from ..filters import exact_dedup, gopher_quality, language, quality_kernels, spans, word_sums
+from ..filters import (
+    exact_dedup,
+    gopher_quality,
+    gopher_repetition,
+    language,
+    quality_kernels,
+    repetition_kernels,
+    spans,
+    word_sums,
+)
 from . import choose_duplicates, documents, held_out_stages, tokenize_stages, tokenizer_stage
 
 __all__ = [
@@ -12,9 +21,11 @@ __all__ = [
     "documents",
     "exact_dedup",
     "gopher_quality",
+    "gopher_repetition",
     "held_out_stages",
     "language",
     "quality_kernels",
+    "repetition_kernels",
     "spans",
     "tokenize_stages",
     "tokenizer_stage",

@@ -35,6 +35,10 @@ class Tables:
     masks: npt.NDArray[np.uint32]
     spacy_version: str
 
+    def arrays(self) -> tuple[Any, ...]:
+        """The arrays in the order in which `tokenizer.tokenize` takes them."""
+        return self.pages, self.classes, self.lengths, self.slots, self.strings, self.masks
+
 
 @functools.cache
 def load() -> Tables:
@@ -52,6 +56,5 @@ def load() -> Tables:
 
 
 def arrays() -> tuple[Any, ...]:
-    """The arrays in the order in which `tokenizer.tokenize` takes them."""
-    tables = load()
-    return tables.pages, tables.classes, tables.lengths, tables.slots, tables.strings, tables.masks
+    """`load().arrays()`: what `tokenizer.tokenize` takes between the chunk and the stops."""
+    return load().arrays()

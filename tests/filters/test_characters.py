@@ -7,9 +7,14 @@ from midtrain.filters.characters import (
     CODE_POINTS,
     PUNCTUATION,
     PUNCTUATION_RANGES,
+    SENTENCE_END,
+    SENTENCE_END_RANGES,
     TERMINAL_RANGES,
+    UNICODE_PUNCTUATION,
     classes,
 )
+from spacy.lang.lex_attrs import is_punct
+from spacy.pipeline import Sentencizer
 
 
 def test_alphabetic_is_pythons() -> None:
@@ -22,7 +27,16 @@ def test_punctuation_is_datatroves() -> None:
     assert found == PUNCTUATION_SET
 
 
-def test_ranges_are_apart() -> None:
-    points = [point for first, last in PUNCTUATION_RANGES for point in range(first, last + 1)]
-    assert len(points) == len(set(points))
-    assert list(TERMINAL_RANGES) == sorted(TERMINAL_RANGES)
+def test_punctuation_and_ends_of_sentences_are_spacys() -> None:
+    found = np.flatnonzero(classes() & UNICODE_PUNCTUATION).tolist()
+    assert found == [point for point in range(CODE_POINTS) if is_punct(chr(point))]
+    ends = {chr(point) for point in np.flatnonzero(classes() & SENTENCE_END)}
+    assert ends == set(Sentencizer.default_punct_chars)
+
+
+def test_ranges_are_sorted_and_apart() -> None:
+    for ranges in (TERMINAL_RANGES, SENTENCE_END_RANGES):
+        edges = [edge for first, last in ranges for edge in (first, last + 1)]
+        assert edges == sorted(set(edges))
+    punctuation = [point for first, last in PUNCTUATION_RANGES for point in range(first, last + 1)]
+    assert len(punctuation) == len(set(punctuation))
