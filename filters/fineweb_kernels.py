@@ -46,6 +46,7 @@ _NEWLINE: Final = np.uint8(0x0A)
 _ONE: Final = np.uint8(1)
 _PLACE: Final = np.uint64((1 << 48) - 1)
 _FIRST_SLOTS: Final = 1024
+_ROOM: Final = 1024  # lines that are found at a time; a block of 64 bytes has up to 64
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
 
 
@@ -99,22 +100,23 @@ def _end_of_line(text: Bytes, at: Any, end: Any) -> Any:
 
 
 @inlined
-def _count_lines(
-    text: Bytes,
-    at: Any,
-    end: Any,
-    limit: Any,
-    ending_text: Bytes,
-    ending_stops: UInt64,
-    ending_first: UInt64,
-    ending_kinds: Bytes,
-) -> Any:
-    """Of the text from `at` to `end`: (lines that are not blank, punctuated ones, short ones, newlines)."""
-    lines, punctuated, short, newlines = _0, _0, _0, _0
+def _find_lines(text: Bytes, at: Any, end: Any, here: Any, starts: UInt64, stops: UInt64, sizes: UInt64) -> Any:
+    """Writes the next lines that are not blank: their first bytes, the places after their last, their code points.
+
+    Args:
+        text: uint8[...], the document is its bytes before `end`.
+        at: uint64, the next block's first byte.
+        here: (uint64, uint64, uint64): the first byte of the line that goes on at `at`, the code points before it, and
+            those before `at`; counted from any place, as bytes less those that continue a code point.
+        starts, stops, sizes: uint64[_ROOM].
+
+    Returns:
+        The number of lines, the newlines passed, and the next `at` (behind `end` at the end) and `here`.
+    """
+    count, newlines = _0, _0
+    line, before, points = here
     open_end = at < end and text[end - _1] != _NEWLINE
-    # `first` and `here` count code points, from any place: bytes less those that continue one.
-    line, first, continued = at, at, _0
-    while at <= end:
+    while at <= end and count < np.uint64(_ROOM - 64):
         bits, continuations = _0, _0
         if at < end:
             bits = range_bits(text, at, end, _NEWLINE, _ONE)
@@ -125,18 +127,67 @@ def _count_lines(
         while bits:
             place = lowest_bit(bits)
             bits &= bits - _1
-            stop = at + place
-            here = stop - continued - count_bits(continuations & ((_1 << place) - _1))
-            full = _is_full(text, line, stop)
-            lines += full
-            short += full & np.uint64(here - first <= limit)
-            kind = full * np.uint64(ending_kinds[text[max(stop, _1) - _1]])
-            if kind == _PERHAPS:
-                kind = np.uint64(_has_ending(text, line, stop, ending_text, ending_stops, ending_first))
-            punctuated += kind
-            line, first = stop + _1, here + _1
-        continued += count_bits(continuations)
+            passed = points + place - count_bits(continuations & ((_1 << place) - _1))
+            starts[count], stops[count], sizes[count] = line, at + place, passed - before
+            count += _is_full(text, line, at + place)
+            line, before = at + place + _1, passed + _1
+        points += _64 - count_bits(continuations)
         at += _64
+    return count, newlines, at, (line, before, points)
+
+
+@inlined
+def _judge_lines(
+    text: Bytes,
+    count: Any,
+    limit: Any,
+    starts: UInt64,
+    stops: UInt64,
+    sizes: UInt64,
+    ending_text: Bytes,
+    ending_stops: UInt64,
+    ending_first: UInt64,
+    ending_kinds: Bytes,
+) -> Any:
+    """Of the lines found: (punctuated ones, short ones)."""
+    punctuated, short = _0, _0
+    for number in range(count):
+        place = np.uint64(number)
+        short += np.uint64(sizes[place] <= limit)
+        kind = np.uint64(ending_kinds[text[stops[place] - _1]])
+        if kind == _PERHAPS:
+            kind = np.uint64(_has_ending(text, starts[place], stops[place], ending_text, ending_stops, ending_first))
+        punctuated += kind
+    return punctuated, short
+
+
+@inlined
+def _count_lines(
+    text: Bytes,
+    begin: Any,
+    end: Any,
+    limit: Any,
+    starts: UInt64,
+    stops: UInt64,
+    sizes: UInt64,
+    ending_text: Bytes,
+    ending_stops: UInt64,
+    ending_first: UInt64,
+    ending_kinds: Bytes,
+) -> Any:
+    """Of the text from `begin` to `end`: (lines that are not blank, punctuated ones, short ones, newlines).
+
+    Leaves the lines in `starts`, `stops` and `sizes` if there are less than `_ROOM` - 64.
+    """
+    lines, punctuated, short, newlines = _0, _0, _0, _0
+    at, here = begin, (begin, _0, _0)
+    while at <= end:
+        count, passed, at, here = _find_lines(text, at, end, here, starts, stops, sizes)
+        more_punctuated, more_short = _judge_lines(
+            text, count, limit, starts, stops, sizes, ending_text, ending_stops, ending_first, ending_kinds
+        )
+        lines, newlines = lines + count, newlines + passed
+        punctuated, short = punctuated + more_punctuated, short + more_short
     return lines, punctuated, short, newlines
 
 
@@ -193,35 +244,35 @@ def _is_repeated(text: Bytes, begin: Any, line: Any, stop: Any, slots: UInt64, r
 
 
 @inlined
-def _duplicate_characters(text: Bytes, begin: Any, end: Any, lines: Any, slots: UInt64) -> Any:
+def _duplicate_characters(
+    text: Bytes, begin: Any, end: Any, lines: Any, starts: UInt64, stops: UInt64, sizes: UInt64, slots: UInt64
+) -> Any:
     """(code points in lines that stand earlier in the document, the table of lines, larger where it had to grow).
 
-    A document uses no more of the table than its `lines` need, so that most stay in the fastest memory.
+    Comes after `_count_lines`, whose lines it takes where all of them are there. A document uses no more of the table
+    than its `lines` need, so that most stay in the fastest memory.
     """
-    found, used, at = _0, _0, begin
+    found, used = _0, _0
     room = _1
     while room < lines and room < np.uint64(len(slots)) >> _1:
         room <<= _1
     room = (room << _1) - _1
-    open_end = at < end and text[end - _1] != _NEWLINE
-    line = at
-    while at <= end:
-        bits = range_bits(text, at, end, _NEWLINE, _ONE) if at < end else _0
-        if open_end and end - at < _64:
-            bits |= _1 << (end - at)
-        while bits:
-            stop = at + lowest_bit(bits)
-            bits &= bits - _1
-            if _is_full(text, line, stop):
-                if _is_repeated(text, begin, line, stop, slots, room):
-                    found += count_characters(text, line, stop)
-                else:
-                    used += _1
-                    if used << _1 > room + _1:
-                        slots = _larger_table(text, begin, end, slots)
-                        room = np.uint64(len(slots) - 1)
-            line = stop + _1
-        at += _64
+    at, here, count = begin, (begin, _0, _0), lines
+    again = lines >= np.uint64(_ROOM - 64)
+    while True:
+        if again:
+            count, _, at, here = _find_lines(text, at, end, here, starts, stops, sizes)
+        for number in range(count):
+            place = np.uint64(number)
+            if _is_repeated(text, begin, starts[place], stops[place], slots, room):
+                found += sizes[place]
+            else:
+                used += _1
+                if used << _1 > room + _1:
+                    slots = _larger_table(text, begin, end, slots)
+                    room = np.uint64(len(slots) - 1)
+        if not again or at > end:
+            break
     return found, slots
 
 
@@ -280,12 +331,14 @@ def count(
     """
     counts = np.empty((len(offsets) - 1, COUNTS), np.int64)
     slots = np.zeros(_FIRST_SLOTS, np.uint64)
+    starts, stops, sizes = np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64)
     for document in range(len(offsets) - 1):
         begin, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
         lines, punctuated, short, newlines = _count_lines(
-            text, begin, end, np.uint64(limit), ending_text, ending_stops, ending_first, ending_kinds
-        )
-        duplicates, slots = _duplicate_characters(text, begin, end, lines, slots)
+            text, begin, end, np.uint64(limit), starts, stops, sizes,
+            ending_text, ending_stops, ending_first, ending_kinds,
+        )  # fmt: skip
+        duplicates, slots = _duplicate_characters(text, begin, end, lines, starts, stops, sizes, slots)
         row = counts[document]
         row[LINES], row[PUNCTUATED_LINES], row[SHORT_LINES], row[NEWLINES] = lines, punctuated, short, newlines
         row[DUPLICATE_CHARACTERS] = duplicates
@@ -321,12 +374,14 @@ def decide(
     rules = np.full(documents, -1, np.int16)
     values, thresholds = np.full(documents, np.nan), np.full(documents, np.nan)
     slots = np.zeros(_FIRST_SLOTS, np.uint64)
+    starts, stops, sizes = np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64)
     # The numbers of the rules are their places in FinewebQuality.rule_options.
     for document in range(documents):
         begin, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
         lines, punctuated, short, newlines = _count_lines(
-            text, begin, end, np.uint64(limit), ending_text, ending_stops, ending_first, ending_kinds
-        )
+            text, begin, end, np.uint64(limit), starts, stops, sizes,
+            ending_text, ending_stops, ending_first, ending_kinds,
+        )  # fmt: skip
         if judge(document, 0, float(lines), bounds, rules, values, thresholds):
             continue
         score = share(punctuated, lines)
@@ -335,7 +390,7 @@ def decide(
         if judge(document, 2, share(short, lines), bounds, rules, values, thresholds):
             continue
         if bounds[3, 1] < np.inf:
-            duplicates, slots = _duplicate_characters(text, begin, end, lines, slots)
+            duplicates, slots = _duplicate_characters(text, begin, end, lines, starts, stops, sizes, slots)
             if duplicates > _0:
                 score = share(duplicates, count_characters(text, begin, end) - newlines)
                 if judge(document, 3, score, bounds, rules, values, thresholds):

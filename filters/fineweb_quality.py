@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 
 from ..config import Count
 from .characters import TERMINAL_RANGES
+from .chunk_cache import MEMORY
 from .document import DocumentBatch
 from .published import Published, bounding, judge_last, shares
 from .rules import Decision, Scores
@@ -104,6 +105,11 @@ class FinewebQuality(Published):
             if "\n" in ending:
                 raise ValueError(f"no line can end with {ending!r}: a line has no newline")
         return self
+
+    @property
+    def memory(self) -> int:
+        """Bytes of a full chunk cache, which the steps of a process share."""
+        return MEMORY
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass over lines and one over words."""

@@ -19,6 +19,7 @@ from ..filters import (
     quality_kernels,
     repetition_kernels,
     spans,
+    word_sums,
 )
 from . import choose_duplicates, deciding, documents, held_out_stages, tokenize_stages, tokenizer_stage
 
@@ -43,4 +44,5 @@ __all__ = [
     "spans",
     "tokenize_stages",
     "tokenizer_stage",
+    "word_sums",
 ]
