@@ -5,10 +5,14 @@ again. Costs that time once, in a process of its own while the driver plans; not
 """
 
 from ..filters import (
+    c4,
+    c4_kernels,
+    c4_paragraphs,
     exact_dedup,
     gopher_quality,
     gopher_repetition,
     language,
+    paragraph_kernels,
     quality_kernels,
     repetition_kernels,
     spans,
@@ -16,6 +20,9 @@ from ..filters import (
 from . import choose_duplicates, documents, held_out_stages, tokenize_stages, tokenizer_stage
 
 __all__ = [
+    "c4",
+    "c4_kernels",
+    "c4_paragraphs",
     "choose_duplicates",
     "documents",
     "exact_dedup",
@@ -23,6 +30,7 @@ __all__ = [
     "gopher_repetition",
     "held_out_stages",
     "language",
+    "paragraph_kernels",
     "quality_kernels",
     "repetition_kernels",
     "spans",
