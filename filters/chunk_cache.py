@@ -27,6 +27,8 @@ _FIRST_SLOTS: Final = 1 << 15
 _ARENA: Final = 5_000_000  # words of 8 bytes, for the tokens of chunks of more than three
 _TOKENS: Final = 1 << 16  # tokens of a chunk that room is kept for between batches
 
+MEMORY: Final = 64 * _ENTRIES + 4 * _SLOTS + 8 * _ARENA  # bytes of a full cache
+
 
 @dataclass(frozen=True)
 class Figures:
@@ -112,7 +114,7 @@ class ChunkCache:
         return self._slots, self._entries, self._arena, self._state, *self._block, self._tokens, *self._constants
 
 
-_lock = threading.Lock()
+_lock = threading.RLock()
 _cache: ChunkCache | None = None
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
+from .chunk_cache import MEMORY, opened
 from .document import DocumentBatch
 from .rules import Decision, Filter, Rule, Scores
 
@@ -80,6 +81,11 @@ class GopherRepetition(Filter):
             Rule(name, partial(self._score, name), None, bound, _source(published)) for name, bound, published in bounds
         )
 
+    @property
+    def memory(self) -> int:
+        """Bytes of a full chunk cache, which the steps of a process share."""
+        return MEMORY
+
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass."""
         values, _ = self._measure(batch, decide=False)
@@ -99,7 +105,6 @@ class GopherRepetition(Filter):
 
     def _measure(self, batch: DocumentBatch, decide: bool) -> tuple[Scores, npt.NDArray[np.int16]]:
         from . import ngram_kernels
-        from .chunk_cache import opened
         from .hash_table import room
         from .repetition_kernels import measure
         from .spans import white_space

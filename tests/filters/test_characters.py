@@ -2,7 +2,18 @@
 
 import numpy as np
 from datatrove.utils.text import PUNCTUATION_SET
-from midtrain.filters.characters import ALPHABETIC, CODE_POINTS, PUNCTUATION, PUNCTUATION_RANGES, classes
+from midtrain.filters.characters import (
+    ALPHABETIC,
+    CODE_POINTS,
+    PUNCTUATION,
+    PUNCTUATION_RANGES,
+    SENTENCE_END,
+    SENTENCE_END_RANGES,
+    UNICODE_PUNCTUATION,
+    classes,
+)
+from spacy.lang.lex_attrs import is_punct
+from spacy.pipeline import Sentencizer
 
 
 def test_alphabetic_is_pythons() -> None:
@@ -15,6 +26,14 @@ def test_punctuation_is_datatroves() -> None:
     assert found == PUNCTUATION_SET
 
 
+def test_punctuation_and_ends_of_sentences_are_spacys() -> None:
+    found = np.flatnonzero(classes() & UNICODE_PUNCTUATION).tolist()
+    assert found == [point for point in range(CODE_POINTS) if is_punct(chr(point))]
+    ends = {chr(point) for point in np.flatnonzero(classes() & SENTENCE_END)}
+    assert ends == set(Sentencizer.default_punct_chars)
+
+
 def test_ranges_are_sorted_and_apart() -> None:
-    edges = [edge for first, last in PUNCTUATION_RANGES for edge in (first, last + 1)]
-    assert edges == sorted(set(edges))
+    for ranges in (PUNCTUATION_RANGES, SENTENCE_END_RANGES):
+        edges = [edge for first, last in ranges for edge in (first, last + 1)]
+        assert edges == sorted(set(edges))
