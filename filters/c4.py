@@ -16,6 +16,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from ..config import Count
+from .chunk_cache import MEMORY, opened
 from .document import DocumentBatch
 from .rules import Decision, Rule, Scores, Transform
 
@@ -73,6 +74,11 @@ class C4(Transform):
             Rule(name, partial(self._score, name), *judged.get(name, (None, None, _NOTHING))) for name in RULES
         )
 
+    @property
+    def memory(self) -> int:
+        """Bytes of a full chunk cache, which the steps of a process share."""
+        return MEMORY
+
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """For each rule's name the lines that it speaks of, of each document; for `sentences` their number."""
         from .c4_kernels import RULES
@@ -102,7 +108,6 @@ class C4(Transform):
         """Counts of each document by rule, the new texts, and the rule that drops each document (-1: none)."""
         from . import c4_kernels as kernels
         from .c4_citations import digits
-        from .chunk_cache import opened
 
         offsets = batch.text_offsets
         room = int(offsets[-1] - offsets[0])
