@@ -16,11 +16,11 @@ import pyarrow as pa
 from pydantic import Field
 
 from ..config import Count
+from .chunk_cache import MEMORY, opened
 from .document import DocumentBatch
 from .rules import Decision, Rule, Scores, Transform
 
 PAPER: Final = "Raffel et al. 2020, JMLR 21:140, section 2.2"
-CODE: Final = "TensorFlow Datasets' c4_utils.py, which the paper's corpus was made with"
 _NOTHING: Final = "counted, never judged"
 _ALL: Final = 1 << 62  # more sentences than there can be
 
@@ -28,10 +28,10 @@ _ALL: Final = 1 << 62  # more sentences than there can be
 class C4(Transform):
     """Removes lines, then keeps the documents that have enough sentences left, and no filler text or code.
 
-    A line is stripped of white space and loses its citations. It is removed where, in this order, a word is too long,
-    no terminal mark ends it, it has too few words, it names JavaScript, or it speaks of policies. A line that passes
-    the checks before drops the document where it holds "lorem ipsum" or a curly bracket. The lines that are kept are
-    joined by newlines (sentences by spaces), and white space around them is stripped.
+    A line is stripped of white space and loses its citations. Then it is asked, in this order and up to the first yes:
+    is a word too long, is there no terminal mark at its end, has it too few words, does it say lorem ipsum, JavaScript,
+    a curly bracket, a policy. Lorem ipsum and a curly bracket drop the document, the others remove the line. The lines
+    that are kept are joined by newlines (sentences by spaces), and white space around them is stripped.
 
     The scores are those of a walk that ends at the line which drops the document, and that looks for nothing which is
     switched off. Null takes a bound away.
@@ -74,6 +74,11 @@ class C4(Transform):
             Rule(name, partial(self._score, name), *judged.get(name, (None, None, _NOTHING))) for name in RULES
         )
 
+    @property
+    def memory(self) -> int:
+        """Bytes of a full chunk cache, which the steps of a process share."""
+        return MEMORY
+
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """For each rule's name the lines that it speaks of, of each document; for `sentences` their number."""
         from .c4_kernels import RULES
@@ -103,7 +108,6 @@ class C4(Transform):
         """Counts of each document by rule, the new texts, and the rule that drops each document (-1: none)."""
         from . import c4_kernels as kernels
         from .c4_citations import digits
-        from .chunk_cache import opened
 
         offsets = batch.text_offsets
         room = int(offsets[-1] - offsets[0])

@@ -19,7 +19,6 @@ from ..filters import (
     quality_kernels,
     repetition_kernels,
     spans,
-    word_sums,
 )
 from . import choose_duplicates, deciding, documents, held_out_stages, tokenize_stages, tokenizer_stage
 
@@ -44,5 +43,4 @@ __all__ = [
     "spans",
     "tokenize_stages",
     "tokenizer_stage",
-    "word_sums",
 ]
