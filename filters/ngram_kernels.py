@@ -24,7 +24,7 @@ UInt64 = npt.NDArray[np.uint64]
 POWERS: Final = 1024  # powers of the base that are looked up; longer n-grams pay for theirs
 LEAST_CELLS: Final = 1 << 10
 MOST_CELLS: Final = 1 << 22  # of 4 bytes
-_CELLS_PER_TOKEN: Final = 8
+_CELLS_PER_TOKEN: Final = 4
 
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 _0, _1, _2, _5, _31, _64 = (np.uint64(number) for number in (0, 1, 2, 5, 31, 64))
