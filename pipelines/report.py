@@ -20,7 +20,8 @@ dropped documents take 0.7 s more, and 260 MB of memory in all.
             steps                 [{stage, step, seen, dropped: {documents, text_bytes}, quarantined, left,
                                     rules: [{rule, documents, text_bytes}]}]
     RULE    stage, step, rule, dropped
-            values                "all" (every document's score), "dropped" (of documents that it dropped), "none"
+            values                "all" (of every document since the last deduplication before it), "dropped" (of those
+                                  that it dropped), "none"
             count, minimum, median, maximum
             histogram             {log, edges: [n + 1], counts: [n], outside: [n]}; null without values. Values in
                                   edges[i] <= value < edges[i + 1], and those on the wrong side of a bound

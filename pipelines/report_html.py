@@ -34,7 +34,7 @@ TEMPLATE = "report.html.jinja"
 MOST_GROUPS = 60  # languages, or sources, that have rows of their own
 MOST_COLUMNS = 16  # of them that have columns of their own where rules are rows
 LONGEST_ID = 200  # characters
-ALL = "of all documents, those that a rule before it drops among them"
+ALL = "of all documents since the last deduplication before it, those that a rule in between drops among them"
 
 
 def write(report: Report, file: str, overwrite: bool = False) -> None:
