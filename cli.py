@@ -145,8 +145,9 @@ def explain(
 ) -> None:
     """Explains the documents of an id."""
     from .pipelines import explain as explaining
+    from .pipelines import explain_text
 
-    _show(explaining.table(explaining.explain(output, identity), identity), as_json)
+    _show(explain_text.table(explaining.explain(output, identity), identity), as_json)
 
 
 @app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..filters import exact_dedup
-from ..filters.document import DocumentBatch
+from ..filters.document import SCHEMA, DocumentBatch
 from ..storage import Location
 from . import exchange, footprints
 from .parts import read_part
@@ -74,7 +74,7 @@ class WriteKeys(Stage):
         part = self.upstream.parts[task]
         batches, start = [], 0
         if part.source in self.step.sources:
-            for batch in read_part(self.upstream.folder / part.path):
+            for batch in read_part(self.upstream.folder / part.path, SCHEMA.names):
                 keys = exact_dedup.hash_key(DocumentBatch(batch))
                 row = np.arange(start, start + batch.num_rows, dtype=np.int32)
                 columns = [keys[:, 0], keys[:, 1], np.full(len(row), task, np.int32), row]

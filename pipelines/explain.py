@@ -8,7 +8,7 @@ task's input where a document was dropped without scores.
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,6 @@ from ..errors import ConfigError, MidtrainError
 from ..filters.rules import Filter, Transform
 from ..manifest import Manifest, OutputFile
 from ..storage import Location
-from ..tables import Table, columns
 from . import recipe as recipes
 from . import scoring
 from .curate import plan
@@ -33,7 +32,7 @@ from .parts import kept_parts
 from .readers.records import POISONED, READ
 from .reading import read
 from .recipe import Recipe, Step
-from .verdicts import KEPT, NOT_REACHED, RAISED, RuleVerdict, StepVerdict, Trail, by_columns, by_text, recorded
+from .verdicts import KEPT, RAISED, StepVerdict, Trail, by_columns, by_text, recorded
 
 RECIPE = "recipe.yaml"
 
@@ -305,30 +304,3 @@ def _from_records(segment: Segment, there: Ends, task: int, reason: str) -> list
             found[-1].add(StepVerdict(entry["step"], 1, RAISED, error=entry["error"]))
     source = _source(segment.first, there, task)
     return found + [Trail(source, task, notes=[reason]) for _ in range(there.kept.get(task, 0))]
-
-
-def table(trails: Sequence[Trail], identity: str) -> Table:
-    """The verdicts as a table for each document."""
-    texts = []
-    for trail in trails:
-        rows = [["rule", "value", "low", "high", "verdict"]]
-        for step in trail.steps:
-            rows += [_row(step, rule) for rule in step.rules] or [_bare(step)]
-        lines = [f"{identity} of source {trail.source}: {trail.ended}", *trail.notes]
-        lines += [columns(rows)] if len(rows) > 1 else []
-        texts.append("\n".join(lines))
-    data = [{"id": identity, **asdict(trail)} for trail in trails]
-    return Table("\n\n".join(texts), {"documents": data})
-
-
-def _row(step: StepVerdict, rule: RuleVerdict) -> list[str]:
-    partner = f" for {step.partner}" if step.partner else ""
-    verdict = rule.verdict + partner
-    if step.outcome == NOT_REACHED:
-        verdict = f"not reached ({'would be kept' if rule.verdict == KEPT else 'would be dropped'}{partner})"
-    numbers = ["" if one is None else f"{one:.6g}" for one in (rule.value, rule.low, rule.high)]
-    return [f"{step.label}.{rule.rule}", *numbers, verdict]
-
-
-def _bare(step: StepVerdict) -> list[str]:
-    return [step.label, "", "", "", f"{step.outcome}: {step.error}" if step.error else step.outcome]

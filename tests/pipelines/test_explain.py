@@ -9,8 +9,7 @@ import pytest
 from midtrain.errors import ConfigError
 from midtrain.filters.document import SCHEMA, DocumentBatch
 from midtrain.filters.gopher_quality import GopherQuality
-from midtrain.pipelines import explain as explaining
-from midtrain.pipelines import inputs
+from midtrain.pipelines import explain_text, inputs
 from midtrain.pipelines.explain import explain
 from midtrain.pipelines.readers.records import derived_id
 
@@ -88,7 +87,7 @@ def test_rules_behind_the_one_that_dropped_say_what_they_would_have_said(corpus)
     assert verdicts(trail)["gopher_quality.hash_ratio"] == "dropped"
     assert verdicts(trail)["gopher_quality.alphabetic_words"] == "breaks"
     assert verdicts(trail)["gopher_quality.words"] == "kept"
-    text = explaining.table([trail], "hashes").text
+    text = explain_text.table([trail], "hashes").text
     assert "hashes of source a: dropped by length.chunks" in text
     assert "not reached (would be dropped)" in text
 
@@ -104,7 +103,7 @@ def test_a_copy_names_the_document_that_was_kept(corpus, scores, outcome):
         ("exact_dedup", "dropped", row[6]),
         ("gopher_quality", "not reached", None),
     ]
-    assert f"dropped for {row[6]}" in explaining.table([trail], row[0]).text
+    assert f"dropped for {row[6]}" in explain_text.table([trail], row[0]).text
 
 
 @pytest.mark.parametrize("scores", [False, True])
@@ -220,7 +219,7 @@ def test_another_recipe_beside_the_output_is_told(corpus):
 def test_verdicts_are_plain_data(corpus):
     corpus.curate(steps=STEPS, scores=True)
     trails = explain(corpus.root / "out", "a1")
-    data = explaining.table(trails, "a1").data
+    data = explain_text.table(trails, "a1").data
     assert orjson.loads(orjson.dumps(data)) == {"documents": [{"id": "a1", **plain(dataclasses.asdict(trails[0]))}]}
     assert np.isfinite([value for value in values(trails[0]).values() if value is not None]).all()
 
