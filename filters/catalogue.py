@@ -29,6 +29,7 @@ INFRASTRUCTURE: Final = frozenset(
         "chunk_kernels",
         "document",
         "fineweb_kernels",
+        "fineweb_lines",
         "hash_table",
         "kernel",
         "machine",
