@@ -35,6 +35,7 @@ INFRASTRUCTURE: Final = frozenset(
         "fasttext_kernels",
         "fasttext_model",
         "fineweb_kernels",
+        "fineweb_lines",
         "hash_table",
         "kernel",
         "language_kernels",

@@ -2,7 +2,7 @@
 
 Nearly all documents are decided by their lines alone: lines are found 64 bytes at a time, and the words that the last
 rule asks about are counted only where a lower bound (what stands between white space) does not settle it.
-Costs about 0.5 ns per byte for a decision, words apart; importing this module imports Numba.
+Costs about 0.8 ns per byte for a decision, words apart; importing this module imports Numba.
 """
 
 from typing import Any, Final
@@ -11,10 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .byte_masks import count_bits, count_characters, mixed_block, range_bits, same_bytes
+from .fineweb_lines import NEWLINE, ROOM, end_of_line, find_lines
 from .kernel import inlined, kernel, view_leaf
-from .machine import lowest_bit
 from .verdict import judge, share
-from .white_space import after_space
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -35,39 +34,12 @@ NO_ENDING: Final = 0
 AN_ENDING: Final = 1
 PERHAPS: Final = 2
 
-# What a line's first byte says about the line.
-_BLANK: Final = 0
-_FULL: Final = 1
-_LOOK: Final = 2  # white space, or the first byte of some
-
-_PERHAPS, _LOOK_AGAIN = np.uint64(PERHAPS), np.uint64(_LOOK)
+_PERHAPS: Final = np.uint64(PERHAPS)
 _0, _1, _8, _16, _32, _48, _64 = (np.uint64(number) for number in (0, 1, 8, 16, 32, 48, 64))
-_NEWLINE: Final = np.uint8(0x0A)
 _ONE: Final = np.uint8(1)
 _PLACE: Final = np.uint64((1 << 48) - 1)
 _FIRST_SLOTS: Final = 1024
-_ROOM: Final = 1024  # lines that are found at a time; a block of 64 bytes has up to 64
 _FACTOR: Final = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio
-
-
-def _starts() -> Bytes:
-    """uint8[256]: by a line's first byte, newline of an empty line included, whether the line is blank."""
-    starts = np.full(256, _FULL, np.uint8)
-    starts[:0x21] = starts[[0xC2, 0xE1, 0xE2, 0xE3]] = _LOOK
-    starts[0x0A] = _BLANK
-    return starts
-
-
-_STARTS: Final = _starts()
-
-
-@inlined
-def _is_full(text: Bytes, line: Any, stop: Any) -> Any:
-    """uint64: 1 where the line is not blank; reads its newline where it is empty, so a last line without is not."""
-    start = np.uint64(_STARTS[text[line]])
-    if start == _LOOK_AGAIN:
-        start = np.uint64(after_space(text, line, stop) < stop)
-    return start
 
 
 @view_leaf
@@ -86,54 +58,6 @@ def _has_ending(text: Bytes, line: Any, stop: Any, ending_text: Bytes, ending_st
         if same == size:
             return True
     return False
-
-
-@inlined
-def _end_of_line(text: Bytes, at: Any, end: Any) -> Any:
-    """The first newline from `at` on, `end` where there is none before it."""
-    while at < end:
-        bits = range_bits(text, at, end, _NEWLINE, _ONE)
-        if bits:
-            return at + lowest_bit(bits)
-        at += _64
-    return end
-
-
-@inlined
-def _find_lines(text: Bytes, at: Any, end: Any, here: Any, starts: UInt64, stops: UInt64, sizes: UInt64) -> Any:
-    """Writes the next lines that are not blank: their first bytes, the places after their last, their code points.
-
-    Args:
-        text: uint8[...], the document is its bytes before `end`.
-        at: uint64, the next block's first byte.
-        here: (uint64, uint64, uint64): the first byte of the line that goes on at `at`, the code points before it, and
-            those before `at`; counted from any place, as bytes less those that continue a code point.
-        starts, stops, sizes: uint64[_ROOM].
-
-    Returns:
-        The number of lines, the newlines passed, and the next `at` (behind `end` at the end) and `here`.
-    """
-    count, newlines = _0, _0
-    line, before, points = here
-    open_end = at < end and text[end - _1] != _NEWLINE
-    while at <= end and count < np.uint64(_ROOM - 64):
-        bits, continuations = _0, _0
-        if at < end:
-            bits = range_bits(text, at, end, _NEWLINE, _ONE)
-            continuations = range_bits(text, at, end, np.uint8(0x80), np.uint8(0x40))
-        newlines += count_bits(bits)
-        if open_end and end - at < _64:
-            bits |= _1 << (end - at)
-        while bits:
-            place = lowest_bit(bits)
-            bits &= bits - _1
-            passed = points + place - count_bits(continuations & ((_1 << place) - _1))
-            starts[count], stops[count], sizes[count] = line, at + place, passed - before
-            count += _is_full(text, line, at + place)
-            line, before = at + place + _1, passed + _1
-        points += _64 - count_bits(continuations)
-        at += _64
-    return count, newlines, at, (line, before, points)
 
 
 @inlined
@@ -177,12 +101,12 @@ def _count_lines(
 ) -> Any:
     """Of the text from `begin` to `end`: (lines that are not blank, punctuated ones, short ones, newlines).
 
-    Leaves the lines in `starts`, `stops` and `sizes` if there are less than `_ROOM` - 64.
+    Leaves the lines in `starts`, `stops` and `sizes` if there are less than `ROOM` - 64.
     """
     lines, punctuated, short, newlines = _0, _0, _0, _0
     at, here = begin, (begin, _0, _0)
     while at <= end:
-        count, passed, at, here = _find_lines(text, at, end, here, starts, stops, sizes)
+        count, passed, at, here = find_lines(text, at, end, here, starts, stops, sizes)
         more_punctuated, more_short = _judge_lines(
             text, count, limit, starts, stops, sizes, ending_text, ending_stops, ending_first, ending_kinds
         )
@@ -215,7 +139,7 @@ def _larger_table(text: Bytes, begin: int, end: int, slots: UInt64) -> UInt64:
         if slot & _PLACE <= start:
             continue
         line = (slot & _PLACE) - _1
-        place = _hash_line(text, line, _end_of_line(text, line, stop)) & room
+        place = _hash_line(text, line, end_of_line(text, line, stop)) & room
         while larger[place]:
             place = (place + _1) & room
         larger[place] = slot
@@ -238,7 +162,7 @@ def _is_repeated(text: Bytes, begin: Any, line: Any, stop: Any, slots: UInt64, r
             return False
         other = (slot & _PLACE) - _1
         # The other line stands before this one, so a newline or this line's first byte follows its bytes.
-        if slot >> _48 == tag and text[other + stop - line] == _NEWLINE and same_bytes(text, other, line, stop - line):
+        if slot >> _48 == tag and text[other + stop - line] == NEWLINE and same_bytes(text, other, line, stop - line):
             return True
         place = (place + _1) & room
 
@@ -258,10 +182,10 @@ def _duplicate_characters(
         room <<= _1
     room = (room << _1) - _1
     at, here, count = begin, (begin, _0, _0), lines
-    again = lines >= np.uint64(_ROOM - 64)
+    again = lines >= np.uint64(ROOM - 64)
     while True:
         if again:
-            count, _, at, here = _find_lines(text, at, end, here, starts, stops, sizes)
+            count, _, at, here = find_lines(text, at, end, here, starts, stops, sizes)
         for number in range(count):
             place = np.uint64(number)
             if _is_repeated(text, begin, starts[place], stops[place], slots, room):
@@ -331,7 +255,7 @@ def count(
     """
     counts = np.empty((len(offsets) - 1, COUNTS), np.int64)
     slots = np.zeros(_FIRST_SLOTS, np.uint64)
-    starts, stops, sizes = np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64)
+    starts, stops, sizes = np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64)
     for document in range(len(offsets) - 1):
         begin, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])
         lines, punctuated, short, newlines = _count_lines(
@@ -374,7 +298,7 @@ def decide(
     rules = np.full(documents, -1, np.int16)
     values, thresholds = np.full(documents, np.nan), np.full(documents, np.nan)
     slots = np.zeros(_FIRST_SLOTS, np.uint64)
-    starts, stops, sizes = np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64), np.empty(_ROOM, np.uint64)
+    starts, stops, sizes = np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64), np.empty(ROOM, np.uint64)
     # The numbers of the rules are their places in FinewebQuality.rule_options.
     for document in range(documents):
         begin, end = np.uint64(offsets[document]), np.uint64(offsets[document + 1])

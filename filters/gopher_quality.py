@@ -12,7 +12,6 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from ..config import Count
-from .chunk_cache import MEMORY
 from .document import DocumentBatch
 from .published import Published, bounding, judge_last, shares
 from .rules import Decision, Scores
@@ -70,11 +69,6 @@ class GopherQuality(Published):
         if self.min_stop_words is not None and self.min_stop_words > distinct:
             raise ValueError(f"min_stop_words {self.min_stop_words} is more than the {distinct} different stop_words")
         return self
-
-    @property
-    def memory(self) -> int:
-        """Bytes of a full chunk cache, which the steps of a process share."""
-        return MEMORY
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass over words, one over bytes and one over lines."""
