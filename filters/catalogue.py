@@ -25,6 +25,7 @@ INFRASTRUCTURE: Final = frozenset(
         "catalogue",
         "characters",
         "chunk_cache",
+        "chunk_entries",
         "chunk_kernels",
         "document",
         "hash_table",
