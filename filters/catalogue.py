@@ -28,6 +28,7 @@ INFRASTRUCTURE: Final = frozenset(
         "catalogue",
         "characters",
         "chunk_cache",
+        "chunk_entries",
         "chunk_kernels",
         "datatrove_blocks",
         "datatrove_documents",

@@ -63,13 +63,14 @@ class ChunkCache:
     def __init__(self, entries: int = _ENTRIES, slots: int = _SLOTS, arena: int = _ARENA) -> None:
         from . import chunk_kernels as kernels
         from .characters import classes
+        from .chunk_entries import ENTRY
         from .english import tables
         from .spans import white_space
         from .word_kernels import DEFAULT_STOP_WORDS, hash_in_order
 
         # np.empty: pages that are never written take no memory, and large arrays get large pages.
         self._slots = np.empty(slots, np.uint32)
-        self._entries = np.empty(entries * kernels.ENTRY, np.uint64)
+        self._entries = np.empty(entries * ENTRY, np.uint64)
         self._arena = np.empty(arena, np.uint64)
         self._state = np.zeros(kernels.STATES, np.int64)
         self._tokens = np.empty(_TOKENS, np.int32)
@@ -82,7 +83,7 @@ class ChunkCache:
             np.empty(block, np.uint32),
         )
         self._constants = (classes(), hash_in_order(DEFAULT_STOP_WORDS), white_space(), tables.arrays())
-        self._kernels = kernels
+        self._kernels, self._entry_words = kernels, ENTRY
         self.clear()
 
     def clear(self) -> None:
@@ -95,7 +96,7 @@ class ChunkCache:
     def figures(self) -> Figures:
         """What the cache has done and holds."""
         kernels, state = self._kernels, self._state.tolist()
-        words = state[kernels.COUNT] * kernels.ENTRY + state[kernels.ARENA]
+        words = state[kernels.COUNT] * self._entry_words + state[kernels.ARENA]
         return Figures(
             looked_up=state[kernels.LOOKED_UP],
             missed=state[kernels.MISSED],

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .characters import ALPHABETIC, PUNCTUATION, SENTENCE_END, UNICODE_PUNCTUATION
+from .chunk_entries import ENTRY, ENTRY_HITS, ENTRY_SIZE_BITS, describe
 from .english.tokenizer import tokenize
 from .kernel import view_leaf
 from .machine import load_8, lowest_bit
@@ -35,16 +35,6 @@ OVERSIZE: Final = 5
 SWEEPS: Final = 6
 STATES: Final = 7
 
-# An entry is eight words of 64 bits: two words of key, two of counts, one of fields, three of tokens.
-ENTRY: Final = 8
-_SIZE_BITS: Final = 8  # in the word of fields: stop words 0-7, bytes of the chunk 8-15, then single bits
-ENTRY_OUT_0: Final = 16  # whether the sentencizer has seen a sentence's end after the chunk, if it had not before
-_OUT_1: Final = 17  # the same, if it had
-ENTRY_ONE_MORE: Final = 18  # whether one more sentence begins in the chunk if it had
-_HITS: Final = 20  # two bits: look-ups since the last sweep, at most 3
-ENTRY_STARTS: Final = 24  # eight bits: sentences that begin in the chunk if it had not
-ENTRY_LENGTHS: Final = 32  # three bytes: characters of the first three tokens
-
 _SLOT_ENTRY_BITS: Final = 22
 _TAG_SHIFT: Final = 54
 
@@ -57,8 +47,6 @@ _P0: Final = np.uint64(0x9E3779B185EBCA87)
 _P1: Final = np.uint64(0xC2B2AE3D27D4EB4F)
 _P2: Final = np.uint64(0x165667B19E3779F9)
 _P3: Final = np.uint64(0xFF51AFD7ED558CCD)
-# The base of the polynomial over a token's characters.
-BASE: Final = np.uint64(0xD6E8FEB86659FD93)
 
 
 @view_leaf
@@ -164,7 +152,7 @@ def _slot_of(slots: UInt32, mask: Any, key: Any) -> Any:
 @view_leaf
 def _is_entry(entries: UInt64, entry: Any, first: Any, second: Any, size: Any) -> Any:
     """Whether the entry that begins at word `entry` is the chunk's."""
-    other = entries[entry + np.uint64(4)] >> np.uint64(_SIZE_BITS) & _BYTE ^ size
+    other = entries[entry + np.uint64(4)] >> np.uint64(ENTRY_SIZE_BITS) & _BYTE ^ size
     return (entries[entry] ^ first | entries[entry + _1] ^ second | other) == _0
 
 
@@ -180,7 +168,7 @@ def _put_slot(slots: UInt32, mask: Any, key: Any, entry: Any) -> None:
 @view_leaf
 def _entry_key(entries: UInt64, entry: Any) -> Any:
     """The 64-bit hash of the chunk whose entry begins at word `entry`, as `_find_chunks` makes it."""
-    size = entries[entry + np.uint64(4)] >> np.uint64(_SIZE_BITS) & _BYTE
+    size = entries[entry + np.uint64(4)] >> np.uint64(ENTRY_SIZE_BITS) & _BYTE
     key = (entries[entry] * _P0) ^ ((entries[entry + _1] + size) * _P1)
     key = (key ^ key >> np.uint64(32)) * _P3
     return key ^ key >> np.uint64(29)
@@ -210,7 +198,7 @@ def _sweep(entries: UInt64, arena: UInt64, state: Int64) -> None:
     count, room = state[COUNT], len(entries) // ENTRY
     once, twice, often = 0, 0, 0
     for number in range(1, count):
-        hits = entries[np.uint64(number * ENTRY + 4)] >> np.uint64(_HITS) & _3
+        hits = entries[np.uint64(number * ENTRY + 4)] >> np.uint64(ENTRY_HITS) & _3
         once += hits >= _1
         twice += hits >= _2
         often += hits == _3
@@ -219,13 +207,14 @@ def _sweep(entries: UInt64, arena: UInt64, state: Int64) -> None:
     for number in range(1, count):
         entry = np.uint64(number * ENTRY)
         fields = entries[entry + np.uint64(4)]
-        hits = np.int64(fields >> np.uint64(_HITS) & _3)
+        hits = np.int64(fields >> np.uint64(ENTRY_HITS) & _3)
         if hits < least and not (least == 4 and hits == 3 and number % 2 == 0):
             continue
         to = kept * np.uint64(ENTRY)
         for word in range(ENTRY):
             entries[to + np.uint64(word)] = entries[entry + np.uint64(word)]
-        entries[to + np.uint64(4)] = fields & ~(_3 << np.uint64(_HITS)) | np.uint64(hits >> 1) << np.uint64(_HITS)
+        halved = np.uint64(hits >> 1) << np.uint64(ENTRY_HITS)
+        entries[to + np.uint64(4)] = fields & ~(_3 << np.uint64(ENTRY_HITS)) | halved
         words = _arena_words(entries[entry + _2] & np.uint64(0xFFFFFFFF))
         if words:
             source = entries[entry + np.uint64(5)]
@@ -252,118 +241,6 @@ def _make_room(slots: UInt32, entries: UInt64, arena: UInt64, state: Int64) -> N
 
 
 @view_leaf
-def decode(text: Bytes, at: Any) -> Any:
-    """The code point at byte `at` of valid UTF-8, and where the next one begins."""
-    lead = np.uint32(text[at])
-    if lead < 0x80:
-        return lead, at + _1
-    second = np.uint32(text[at + _1] & 0x3F)
-    if lead < 0xE0:
-        return (lead & np.uint32(0x1F)) << np.uint32(6) | second, at + _2
-    third = np.uint32(text[at + _2] & 0x3F)
-    if lead < 0xF0:
-        return (lead & np.uint32(0x0F)) << np.uint32(12) | second << np.uint32(6) | third, at + _3
-    point = (lead & np.uint32(0x07)) << np.uint32(18) | second << np.uint32(12) | third << np.uint32(6)
-    return point | np.uint32(text[at + _3] & 0x3F), at + np.uint64(4)
-
-
-@view_leaf
-def hash_token(text: Bytes, start: Any, stop: Any) -> Any:
-    """The hash of the token `text[start:stop]`, and the number of its characters.
-
-    A polynomial in `BASE` over scrambled code points, modulo 2^64, so that the hash of two strings joined follows from
-    theirs: hash(ab) = hash(a) * BASE ** len(b) + hash(b).
-    """
-    state, characters = _0, _0
-    while start < stop:
-        point, start = decode(text, start)
-        state = state * BASE + scramble(point)
-        characters += _1
-    return state, characters
-
-
-@view_leaf
-def scramble(point: Any) -> Any:
-    """A code point spread over 64 bits, so that no two short strings differ by a multiple of a power of two alone."""
-    word = (np.uint64(point) + _1) * _P1
-    word = (word ^ word >> np.uint64(29)) * _P3
-    return word ^ word >> np.uint64(32)
-
-
-@view_leaf
-def _describe(
-    text: Bytes,
-    start: Any,
-    tokens: Any,
-    token_stops: Any,
-    classes: Bytes,
-    stop_words: UInt64,
-    entries: UInt64,
-    entry: Any,
-    arena: UInt64,
-    used: Any,
-    kept: bool,
-) -> None:
-    """Fills the entry at word `entry`, but for its key, with what `tokens` tokens from `start` on are.
-
-    For an entry that is not kept the tokens themselves are left out, and its sentences stand in word 5.
-    """
-    plain, plain_characters, alphabetic, stops, lengths = _0, _0, _0, _0, _0
-    out_0, out_1, starts_0, starts_1 = _0, _1, _0, _0
-    in_arena = kept and tokens > _3
-    hashes = used if in_arena else entry + np.uint64(5)
-    at = start
-    packed = _0
-    for number in range(tokens):
-        token = np.uint64(number)
-        stop = start + np.uint64(token_stops[token])
-        state, characters = _0, _0
-        some, every = np.uint8(0), np.uint8(255)
-        while at < stop:
-            point, at = decode(text, at)
-            kind = classes[point]
-            some |= kind
-            every &= kind
-            state = state * BASE + scramble(point)
-            characters += _1
-        if every & PUNCTUATION == 0:
-            plain += _1
-            plain_characters += characters
-        alphabetic += np.uint64(some & ALPHABETIC)
-        if every & SENTENCE_END and characters == _1:
-            out_0, out_1 = _1, _1
-        elif every & UNICODE_PUNCTUATION == 0:
-            starts_0 += out_0
-            starts_1 += out_1
-            out_0, out_1 = _0, _0
-        for word in range(len(stop_words)):
-            if stop_words[word] == state:
-                stops |= _1 << np.uint64(word)
-        if not kept:
-            continue
-        if in_arena:
-            arena[hashes + token] = state
-            packed |= characters << ((token & np.uint64(7)) << _3)
-            if token & np.uint64(7) == np.uint64(7) or token + _1 == tokens:
-                arena[hashes + tokens + (token >> _3)] = packed
-                packed = _0
-        else:
-            entries[hashes + token] = state
-            lengths |= characters << (np.uint64(ENTRY_LENGTHS) + (token << _3))
-    if in_arena:
-        entries[entry + np.uint64(5)] = used
-    elif not kept:
-        entries[entry + np.uint64(5)] = starts_0
-    entries[entry + _2] = tokens | plain << np.uint64(32)
-    entries[entry + _3] = plain_characters | alphabetic << np.uint64(32)
-    fields = stops | lengths | out_0 << np.uint64(ENTRY_OUT_0) | out_1 << np.uint64(_OUT_1)
-    fields |= (starts_1 - starts_0) << np.uint64(ENTRY_ONE_MORE)
-    if kept:
-        fields |= starts_0 << np.uint64(ENTRY_STARTS)
-    entries[entry + np.uint64(4)] = fields
-
-
-@view_leaf
 def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, key: Any, words: Any) -> Any:
     """The place of the entry of a chunk that its first slot does not lead to; it is added where there is none."""
     slots, entries, arena, state = words[0], words[1], words[2], words[3]
@@ -373,7 +250,7 @@ def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, ke
     if size > np.uint64(LONGEST):
         state[OVERSIZE] += 1
         tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
-        _describe(text, start, tokens, token_stops, classes, stop_words, entries, _0, arena, _0, False)
+        describe(text, start, tokens, token_stops, classes, stop_words, entries, _0, arena, _0, False)
         return _0
     mask, tag = np.uint64(state[MASK]), key >> np.uint64(_TAG_SHIFT)
     place = key & mask
@@ -387,9 +264,9 @@ def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, ke
     number, used = np.uint64(state[COUNT]), np.uint64(state[ARENA])
     entry = number * np.uint64(ENTRY)
     tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
-    _describe(text, start, tokens, token_stops, classes, stop_words, entries, entry, arena, used, True)
+    describe(text, start, tokens, token_stops, classes, stop_words, entries, entry, arena, used, True)
     entries[entry], entries[entry + _1] = first, second
-    entries[entry + np.uint64(4)] |= size << np.uint64(_SIZE_BITS)
+    entries[entry + np.uint64(4)] |= size << np.uint64(ENTRY_SIZE_BITS)
     slots[place] = np.uint32(tag << np.uint64(_SLOT_ENTRY_BITS) | number)
     state[COUNT] += 1
     state[MISSED] += 1
@@ -424,8 +301,8 @@ def look_up(text: Bytes, at: Any, stop: Any, words: Any) -> Any:
         first, second, size = keys[chunk * _3], keys[chunk * _3 + _1], stops[chunk] - starts[chunk]
         if entry != _0 and _is_entry(entries, entry, first, second, size):
             fields = entries[entry + np.uint64(4)]
-            if fields >> np.uint64(_HITS) & _3 != _3:
-                entries[entry + np.uint64(4)] = fields + (_1 << np.uint64(_HITS))
+            if fields >> np.uint64(ENTRY_HITS) & _3 != _3:
+                entries[entry + np.uint64(4)] = fields + (_1 << np.uint64(ENTRY_HITS))
         else:
             entry = _find_or_add(text, starts[chunk], stops[chunk], first, second, keys[chunk * _3 + _2], words)
         found[chunk] = entry

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .chunk_kernels import BASE, scramble
+from .chunk_entries import BASE, scramble
 from .hash_table import count_key, count_of, empty_table
 from .kernel import view_leaf
 

@@ -10,7 +10,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .chunk_kernels import BASE, look_up
+from .chunk_entries import BASE
+from .chunk_kernels import look_up
 from .hash_table import count_key, empty_table
 from .kernel import kernel, view_leaf
 from .machine import load_8, lowest_bit

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .characters import SENTENCE_END, UNICODE_PUNCTUATION
-from .chunk_kernels import ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, decode, look_up
+from .chunk_entries import ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, decode
+from .chunk_kernels import look_up
 from .kernel import kernel, view_leaf
 from .word_kernels import is_joined, token_characters
 

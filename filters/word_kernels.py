@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from .chunk_kernels import ENTRY_LENGTHS, ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, hash_token, look_up
+from .chunk_entries import ENTRY_LENGTHS, ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, hash_token
+from .chunk_kernels import look_up
 from .kernel import kernel, view_leaf
 
 Bytes = npt.NDArray[np.uint8]
