@@ -17,7 +17,7 @@ import pyarrow as pa
 import zstandard
 from midtrain.filters import chunk_cache
 from midtrain.filters.document import SCHEMA, DocumentBatch
-from midtrain.filters.view_kernels import count_words_of
+from midtrain.filters.kernels.view_kernels import count_words_of
 
 SLICE_BYTES = 12_000_000
 

@@ -61,7 +61,7 @@ class C4(Transform):
     @property
     def rules(self) -> tuple[Rule, ...]:
         """What drops a document, in order; then, without bounds, the lines and what removed them."""
-        from .c4_kernels import RULES
+        from .kernels.c4_kernels import RULES
 
         low = None if self.min_sentences is None else float(self.min_sentences)
         sentences = PAPER if low == 5 else f"the recipe; the rule is from {PAPER}"
@@ -81,7 +81,7 @@ class C4(Transform):
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """For each rule's name the lines that it speaks of, of each document; for `sentences` their number."""
-        from .c4_kernels import RULES
+        from .kernels.c4_kernels import RULES
 
         counts, _, _ = self._walk(batch, enough=_ALL, keep_all=True)
         return {name: counts[:, place].astype(np.float64) for place, name in enumerate(RULES)}
@@ -106,8 +106,8 @@ class C4(Transform):
         self, batch: DocumentBatch, enough: int, keep_all: bool
     ) -> tuple[npt.NDArray[np.int64], pa.Array[str], npt.NDArray[np.int16]]:
         """Counts of each document by rule, the new texts, and the rule that drops each document (-1: none)."""
-        from . import c4_kernels as kernels
-        from .c4_citations import digits
+        from .kernels import c4_kernels as kernels
+        from .kernels.c4_citations import digits
 
         offsets = batch.text_offsets
         room = int(offsets[-1] - offsets[0])
@@ -129,8 +129,8 @@ class C4(Transform):
         return counts, text, rule
 
     def _options(self, enough: int, keep_all: bool) -> npt.NDArray[np.int64]:
-        from . import c4_kernels as kernels
-        from .c4_scan import CURLY, JAVASCRIPT, LOREM, POLICY
+        from .kernels import c4_kernels as kernels
+        from .kernels.c4_scan import CURLY, JAVASCRIPT, LOREM, POLICY
 
         options = np.zeros(kernels.OPTIONS, np.int64)
         options[kernels.BY_SENTENCE] = self.pieces == "sentences"

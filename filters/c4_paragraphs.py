@@ -48,6 +48,6 @@ class C4Paragraphs(Filter):
         return self._count(batch, 1 << 62)
 
     def _count(self, batch: DocumentBatch, enough: int) -> Scores:
-        from .paragraph_kernels import count_paragraphs
+        from .kernels.paragraph_kernels import count_paragraphs
 
         return np.asarray(count_paragraphs(batch.text_bytes, batch.text_offsets, self.min_length, enough))

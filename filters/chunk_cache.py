@@ -61,12 +61,12 @@ class ChunkCache:
     """
 
     def __init__(self, entries: int = _ENTRIES, slots: int = _SLOTS, arena: int = _ARENA) -> None:
-        from . import chunk_kernels as kernels
-        from .characters import classes
-        from .chunk_entries import ENTRY
         from .english import tables
-        from .spans import white_space
-        from .word_kernels import DEFAULT_STOP_WORDS, hash_in_order
+        from .kernels import chunk_kernels as kernels
+        from .kernels.characters import classes
+        from .kernels.chunk_entries import ENTRY
+        from .kernels.spans import white_space
+        from .kernels.word_kernels import DEFAULT_STOP_WORDS, hash_in_order
 
         # np.empty: pages that are never written take no memory, and large arrays get large pages.
         self._slots = np.empty(slots, np.uint32)

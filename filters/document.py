@@ -80,7 +80,7 @@ class Spans:
     @cached_property
     def hash(self) -> npt.NDArray[np.uint64]:
         """uint64[m]: the 64-bit hash of each piece's bytes (`spans.hash_bytes`), computed when first asked for."""
-        from .spans import hash_spans
+        from .kernels.spans import hash_spans
 
         return np.asarray(hash_spans(self.text, self.start, self.stop))
 
@@ -147,7 +147,7 @@ class DocumentBatch:
     @cached_property
     def chunks(self) -> Spans:
         """The pieces between runs of Unicode white space, as `str.split()` without arguments gives them."""
-        from .spans import chunk_spans
+        from .kernels.spans import chunk_spans
 
         return Spans(*chunk_spans(self.text_bytes, self.text_offsets), self.text_bytes)
 
@@ -175,14 +175,14 @@ class DocumentBatch:
     @cached_property
     def lines(self) -> Spans:
         """The lines without their ends, as `str.splitlines()` gives them: an end at the end opens no empty line."""
-        from .spans import line_spans
+        from .kernels.spans import line_spans
 
         return Spans(*line_spans(self.text_bytes, self.text_offsets), self.text_bytes)
 
     @cached_property
     def paragraphs(self) -> Spans:
         """The pieces between two or more line feeds of the text without white space at its ends, at least one."""
-        from .spans import paragraph_spans
+        from .kernels.spans import paragraph_spans
 
         return Spans(*paragraph_spans(self.text_bytes, self.text_offsets), self.text_bytes)
 

@@ -52,7 +52,7 @@ class FastText:
         Returns:
             int64[n], float64[n], float64[k, n].
         """
-        from . import fasttext_kernels as kernels
+        from .kernels import fasttext_kernels as kernels
 
         mean = kernels.means(lines, borders, *self.inputs)
         label, probability = kernels.best_labels(mean, self.tree, self.children)
@@ -127,13 +127,14 @@ def read(path: str) -> FastText | None:
 
 
 def _keys(words: Sequence[bytes]) -> npt.NDArray[np.uint64]:
-    from .fasttext_kernels import word_keys
+    from .kernels.fasttext_kernels import word_keys
 
-    return word_keys(np.frombuffer(b"".join(words), np.uint8), np.cumsum([0, *map(len, words)], dtype=np.int64))
+    ends = np.cumsum([0, *map(len, words)], dtype=np.int64)
+    return np.asarray(word_keys(np.frombuffer(b"".join(words), np.uint8), ends), np.uint64)
 
 
 def _table(keys: npt.NDArray[np.uint64], rows: Any) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.int32]]:
-    from .fasttext_kernels import fill
+    from .kernels.fasttext_kernels import fill
 
     slots = 1 << (2 * len(keys) + 1).bit_length()
     table, values = np.zeros(slots, np.uint64), np.zeros(slots, np.int32)

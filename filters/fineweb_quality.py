@@ -14,8 +14,8 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from ..config import Count
-from .characters import TERMINAL_RANGES
 from .document import DocumentBatch
+from .kernels.characters import TERMINAL_RANGES
 from .published import Published, bounding, judge_last, shares
 from .rules import Decision, Scores
 
@@ -47,7 +47,7 @@ class Endings:
 @cache
 def lay_out(endings: tuple[str, ...]) -> Endings:
     """The endings as a kernel reads them; an empty one is at the end of every line, as for `str.endswith`."""
-    from . import fineweb_kernels as kernels
+    from .kernels import fineweb_kernels as kernels
 
     parts = sorted({ending.encode() for ending in endings if ending}, key=lambda part: part[-1])
     last = np.array([part[-1] for part in parts], np.int64)
@@ -107,8 +107,8 @@ class FinewebQuality(Published):
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass over lines and one over words."""
-        from . import fineweb_kernels as kernels
-        from .word_kernels import WORDS
+        from .kernels import fineweb_kernels as kernels
+        from .kernels.word_kernels import WORDS
 
         counts = kernels.count(*self._arguments(batch))
         lines = counts[:, kernels.LINES]
@@ -122,8 +122,8 @@ class FinewebQuality(Published):
 
     def decide(self, batch: DocumentBatch) -> Decision:
         """What the scores give, without the work for rules behind the first that a document breaks."""
-        from . import fineweb_kernels as kernels
-        from .word_kernels import WORDS
+        from .kernels import fineweb_kernels as kernels
+        from .kernels.word_kernels import WORDS
         from .word_sums import sum_documents
 
         bounds = self.bound_table()

@@ -72,8 +72,8 @@ class GopherQuality(Published):
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass over words, one over bytes and one over lines."""
-        from . import quality_kernels as kernels
-        from . import word_kernels as sums
+        from .kernels import quality_kernels as kernels
+        from .kernels import word_kernels as sums
 
         of_words, counts = batch.word_sums, kernels.count(batch.text_bytes, batch.text_offsets)
         words, plain, lines = of_words[:, sums.WORDS], of_words[:, sums.PLAIN_WORDS], counts[:, kernels.LINES]
@@ -90,7 +90,7 @@ class GopherQuality(Published):
 
     def decide(self, batch: DocumentBatch) -> Decision:
         """What the scores give, without the work for rules behind the first that a document breaks."""
-        from . import quality_kernels as kernels
+        from .kernels import quality_kernels as kernels
 
         bounds = self.bound_table()
         rule, value, threshold = kernels.decide(batch.text_bytes, batch.text_offsets, batch.word_sums, bounds)
@@ -102,7 +102,7 @@ class GopherQuality(Published):
 
     def _count_stop_words(self, batch: DocumentBatch, documents: npt.NDArray[np.int64], enough: int) -> Scores:
         """float64[m]: the distinct stop words in each of the documents; unpublished ones are looked for to `enough`."""
-        from .word_kernels import DEFAULT_STOP_WORDS, STOP_WORDS
+        from .kernels.word_kernels import DEFAULT_STOP_WORDS, STOP_WORDS
         from .word_sums import count_words_among
 
         if set(self.stop_words) == set(DEFAULT_STOP_WORDS):

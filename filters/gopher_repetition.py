@@ -111,10 +111,10 @@ class GopherRepetition(Filter):
         return np.array([np.inf if rule.high is None else rule.high for rule in self.rules])
 
     def _measure(self, batch: DocumentBatch, decide: bool) -> tuple[Scores, npt.NDArray[np.int16]]:
-        from . import ngram_kernels
-        from .hash_table import room
-        from .repetition_kernels import measure
-        from .spans import white_space
+        from .kernels import ngram_kernels
+        from .kernels.hash_table import room
+        from .kernels.repetition_kernels import measure
+        from .kernels.spans import white_space
 
         bounds = self._highs()
         values, rules = np.empty((len(batch), len(bounds)), np.float64), np.empty(len(batch), np.int16)

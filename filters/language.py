@@ -186,7 +186,7 @@ class Language(Filter):
 
     def _predict(self, batch: DocumentBatch) -> tuple[Sequence[str], _Int64, Scores]:
         """The model's languages, which of them each document has (-1: it has no word), and scores: float64[k, n]."""
-        from . import language_kernels as kernels
+        from .kernels import language_kernels as kernels
 
         self.check()
         path = self.files[0]
@@ -240,11 +240,11 @@ class Library:
 
 def _has_word(batch: DocumentBatch) -> npt.NDArray[np.bool_]:
     """bool[n]: whether a text holds anything but white space (and controls), that outside ASCII included."""
-    from . import language_kernels as kernels
+    from .kernels import language_kernels as kernels
 
     text, offsets = batch.text_bytes, batch.text_offsets
     first = kernels.first_visible(text, offsets)
-    found = first < offsets[1:]
+    found = np.asarray(first < offsets[1:], np.bool_)
     # What begins with white space outside ASCII is rare, and asked one by one.
     for row in np.flatnonzero(found)[np.isin(text[first[found]], _WIDE_SPACE)].tolist():
         start, stop = int(first[row]), int(offsets[row + 1])

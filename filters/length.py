@@ -60,7 +60,7 @@ class Length(Filter):
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass over the text."""
-        from . import length_kernels
+        from .kernels import length_kernels
 
         characters, chunks = length_kernels.count(batch.text_bytes, batch.text_offsets)
         return {

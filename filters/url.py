@@ -143,7 +143,7 @@ class Url(Filter):
         """float64[n] for each rule's name: 1 where a list names the address, 0 where none does; soft words counted."""
         import pyarrow.compute as pc
 
-        from . import url_kernels as kernels
+        from .kernels import url_kernels as kernels
 
         tables = _tables(self)
         column = batch.column("url")
@@ -221,7 +221,7 @@ def _ascii_hosts(
     """The layout with hosts outside ASCII as punycode: they are rare, and are taken one by one."""
     import pyarrow as pa
 
-    from . import url_kernels as kernels
+    from .kernels import url_kernels as kernels
 
     wide = kernels.wide_hosts(text, offsets)
     if not wide.any():

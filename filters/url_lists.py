@@ -149,7 +149,7 @@ def table(listed: Listed, whole: bool) -> Hashes:
         ConfigError: a file cannot be read.
         RunError: a file grows while it is read.
     """
-    from . import url_kernels
+    from .kernels import url_kernels
 
     found, held = np.zeros(slots(listed), np.uint64), 0
     for piece in _pieces(listed):
@@ -195,7 +195,7 @@ def normalised(words: Listed) -> tuple[str, ...]:
 
 def word_table(words: Sequence[str]) -> Hashes:
     """uint64[slots]: the words."""
-    from . import url_kernels
+    from .kernels import url_kernels
 
     found = np.zeros(max(_LEAST_SLOTS, 1 << (len(words) * 2).bit_length()), np.uint64)
     encoded = [word.encode() for word in words]

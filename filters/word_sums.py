@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from .chunk_cache import opened
 from .document import DocumentBatch
-from .kernel import kernel
-from .word_kernels import SUMS, count_stop_words, sum_words, word_hashes
+from .kernels.kernel import kernel
+from .kernels.word_kernels import SUMS, count_stop_words, sum_words, word_hashes
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .chunk_cache import opened
 from .document import DocumentBatch
-from .view_kernels import count_words_of, fill_sentences, fill_words
+from .kernels.view_kernels import count_words_of, fill_sentences, fill_words
 
 Int64 = npt.NDArray[np.int64]
 

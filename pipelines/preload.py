@@ -6,15 +6,17 @@ again. Costs that time once, in a process of its own while the driver plans; not
 
 from ..filters import (
     c4,
-    c4_kernels,
     chunk_cache,
     exact_dedup,
-    fasttext_kernels,
-    fineweb_kernels,
     fineweb_quality,
     gopher_quality,
     gopher_repetition,
     language,
+)
+from ..filters.kernels import (
+    c4_kernels,
+    fasttext_kernels,
+    fineweb_kernels,
     language_kernels,
     quality_kernels,
     repetition_kernels,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import view_leaf
+from ..kernels.kernel import view_leaf
 from .classes import ALPHA_UPPER, BEFORE_PERIOD, PREFIX, SUFFIX, UNIT_END, before, classes_of, width
 from .strings import LONGEST, UNIT, find
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import view_leaf
+from ..kernels.kernel import view_leaf
 
 Bytes = npt.NDArray[np.uint8]
 

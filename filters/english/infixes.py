@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import view_leaf
+from ..kernels.kernel import view_leaf
 from .classes import ALPHA, ALPHA_LOWER, ALPHA_UPPER, DIGIT, INFIX, OPERATOR, QUOTE, classes_of, width
 
 Bytes = npt.NDArray[np.uint8]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import view_leaf
+from ..kernels.kernel import view_leaf
 from .strings import LONGEST, PATTERN, RULE, find, lengths_from
 
 Bytes = npt.NDArray[np.uint8]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import view_leaf
+from ..kernels.kernel import view_leaf
 from .affixes import prefix_bytes, suffix_bytes
 from .classes import DELIMITER
 from .infixes import split_infixes

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..kernel import view_leaf
+from ..kernels.kernel import view_leaf
 from .classes import ALPHA_LOWER, DECIMAL, LABEL, LABEL_EDGE, SCHEME, classes_of, width
 
 Bytes = npt.NDArray[np.uint8]

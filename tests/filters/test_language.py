@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.config import parse, validate
 from midtrain.errors import ConfigError
-from midtrain.filters import language, language_kernels
+from midtrain.filters import language
 from midtrain.filters.document import DocumentBatch
+from midtrain.filters.kernels import language_kernels
 from midtrain.filters.language import Language, installed_model, load_model
 
 Make = Callable[[Sequence[str]], DocumentBatch]

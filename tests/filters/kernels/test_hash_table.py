@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midtrain.filters.hash_table import STATES, count_key, count_of, empty_table, room
-from midtrain.filters.kernel import kernel
+from midtrain.filters.kernels.hash_table import STATES, count_key, count_of, empty_table, room
+from midtrain.filters.kernels.kernel import kernel
 
 
 @kernel

@@ -11,10 +11,10 @@ import pytest
 from datatrove.utils.text import split_into_sentences
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midtrain.filters import c4_kernels as kernels
 from midtrain.filters.c4 import C4
-from midtrain.filters.c4_citations import digits
 from midtrain.filters.document import DocumentBatch
+from midtrain.filters.kernels import c4_kernels as kernels
+from midtrain.filters.kernels.c4_citations import digits
 
 Make = Callable[[Sequence[str]], DocumentBatch]
 

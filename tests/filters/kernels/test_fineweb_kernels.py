@@ -8,9 +8,9 @@ from datatrove.pipeline.filters.gopher_repetition_filter import find_duplicates
 from datatrove.utils.text import split_into_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midtrain.filters import fineweb_kernels as kernels
 from midtrain.filters.document import DocumentBatch
 from midtrain.filters.fineweb_quality import TERMINAL, FinewebQuality
+from midtrain.filters.kernels import fineweb_kernels as kernels
 from midtrain.filters.rules import first_broken
 
 Make = Callable[[Sequence[str]], DocumentBatch]

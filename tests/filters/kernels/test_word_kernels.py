@@ -9,10 +9,11 @@ import pytest
 from datatrove.utils.text import PUNCTUATION_SET, split_into_sentences, split_into_words
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midtrain.filters import chunk_cache, chunk_kernels
-from midtrain.filters import word_kernels as kernels
+from midtrain.filters import chunk_cache
 from midtrain.filters.document import DocumentBatch
-from midtrain.filters.kernel import kernel
+from midtrain.filters.kernels import chunk_kernels
+from midtrain.filters.kernels import word_kernels as kernels
+from midtrain.filters.kernels.kernel import kernel
 
 Make = Callable[[Sequence[str]], DocumentBatch]
 

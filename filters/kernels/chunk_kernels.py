@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from ..english.tokenizer import tokenize
 from .chunk_entries import ENTRY, ENTRY_HITS, ENTRY_SIZE_BITS, describe
-from .english.tokenizer import tokenize
 from .kernel import view_leaf
 from .machine import load_8, lowest_bit
 from .spans import space_bytes

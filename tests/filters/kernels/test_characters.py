@@ -2,7 +2,7 @@
 
 import numpy as np
 from datatrove.utils.text import PUNCTUATION_SET
-from midtrain.filters.characters import (
+from midtrain.filters.kernels.characters import (
     ALPHABETIC,
     CODE_POINTS,
     PUNCTUATION,

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from midtrain.filters import byte_masks
-from midtrain.filters.kernel import kernel
+from midtrain.filters.kernels import byte_masks
+from midtrain.filters.kernels.kernel import kernel
 
 TEXTS = st.one_of(
     st.binary(max_size=200),

@@ -1,0 +1,1 @@
+"""Numba kernels over UTF-8 bytes, and the tables they read: what the steps and `DocumentBatch` are fast by."""
