@@ -17,7 +17,8 @@ from pathlib import Path
 import reference_values
 from datatrove.data import Document
 from midtrain.filters.rules import Filter
-from published_filters import Pair, batch_of, corpora, pairs, texts_of, their_verdict, verdicts
+from published_filters import Pair, pairs, their_verdict, verdicts
+from slices import batch_of, corpora, texts_of
 
 BATCH = 256  # documents
 SHOWN = 20
