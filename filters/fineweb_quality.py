@@ -73,7 +73,7 @@ class FinewebQuality(Published):
     """
 
     version: ClassVar[int] = 1
-    paper: ClassVar[str] = "Penedo et al. 2024, arXiv 2406.17557, section 3.6, as in datatrove 0.10.1"
+    paper: ClassVar[str] = "Penedo et al. 2024, arXiv 2406.17557, with the bounds of datatrove 0.10.1"
     rule_options: ClassVar = (
         ("lines", "min_lines", None),
         ("punctuated_lines", "min_punctuated_lines", None),
