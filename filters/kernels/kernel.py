@@ -4,7 +4,9 @@ One place says how, so that a kernel cannot forget to let go of the interpreter'
 Costs Numba's import (half a second), so modules that use it are imported where they are used.
 """
 
+import functools
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numba
@@ -13,9 +15,7 @@ import numba.extending
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-# Kept on disk beside the module. Numba looks only at the stamp of the kernel's own file: after a leaf of another file
-# was edited, remove the __pycache__ folders.
-kernel: Final[_Decorator] = numba.njit(cache=True, nogil=True, error_model="numpy")
+_SOURCES: Final = (Path(__file__).parent, Path(__file__).parents[1] / "english")
 
 # Compiled into each kernel that calls it, never kept on its own; LLVM decides what is put in place.
 leaf: Final[_Decorator] = numba.njit(nogil=True, error_model="numpy")
@@ -26,6 +26,34 @@ inlined: Final[_Decorator] = numba.njit(nogil=True, error_model="numpy", forcein
 
 # A function that is written as LLVM's instructions.
 intrinsic: Final[_Decorator] = numba.extending.intrinsic
+
+
+def kernel(function: _Function) -> _Function:
+    """A function that Python calls, kept on disk beside its module once it is compiled.
+
+    Numba looks only at the stamp of the function's own file, but leaves of other files are compiled into it: what is
+    older than any file of kernels is forgotten, or a new release could go on with the code of an old one.
+    """
+    compiled: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    module = function.__module__.rpartition(".")[2]
+    forget_stale(Path(compiled.stats.cache_path), f"{module}.{function.__qualname__}-", _newest_source())
+    kept: _Function = compiled
+    return kept
+
+
+def forget_stale(folder: Path, prefix: str, newest: float) -> None:
+    """Removes the indexes of compiled code in the folder whose names begin so, if they are older than `newest` (s)."""
+    for index in folder.glob(f"{prefix}*.nbi"):
+        try:
+            if index.stat().st_mtime <= newest:
+                index.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue
+
+
+@functools.cache
+def _newest_source() -> float:
+    return max(path.stat().st_mtime for folder in _SOURCES for path in folder.glob("*.py"))
 
 
 def view_leaf(function: _Function) -> _Function:

@@ -1,0 +1,63 @@
+"""Compiled code is kept, and forgotten when a file is newer that may have been compiled into it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import midtrain
+import pytest
+from midtrain.filters.kernels.kernel import forget_stale
+
+RUN = """
+import numpy as np
+from midtrain.filters.kernels import probe
+print(int(probe.twice(np.int64(3))), sum(probe.twice.stats.cache_hits.values()))
+"""
+PROBE = """
+from .kernel import kernel
+from .probe_leaf import changed
+
+@kernel
+def twice(number):
+    return changed(number)
+"""
+LEAF = """
+from .kernel import leaf
+
+@leaf
+def changed(number):
+    return number * {factor}
+"""
+
+
+def test_only_older_code_of_that_name_is_forgotten(tmp_path: Path) -> None:
+    for name, time in (("a.f-1.nbi", 10), ("a.f-2.nbi", 30), ("a.g-1.nbi", 10), ("a.f-1.1.nbc", 10)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (time, time))
+    forget_stale(tmp_path, "a.f-", 20.0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.f-1.1.nbc", "a.f-2.nbi", "a.g-1.nbi"]
+
+
+@pytest.mark.slow
+def test_an_edited_leaf_is_compiled_into_kernels_of_other_files(tmp_path: Path) -> None:
+    root = tmp_path / "midtrain"
+    package = Path(midtrain.__file__).parent
+    shutil.copytree(package / "filters", root / "filters", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("__init__.py", "errors.py", "config.py", "yaml_document.py"):
+        shutil.copy(package / name, root / name)
+    kernels = root / "filters" / "kernels"
+    (kernels / "probe.py").write_text(PROBE)
+    (kernels / "probe_leaf.py").write_text(LEAF.format(factor=2))
+
+    def run() -> list[str]:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        command = [sys.executable, "-c", RUN]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
+
+    assert run() == ["6", "0"]
+    assert run() == ["6", "1"]
+    (kernels / "probe_leaf.py").write_text(LEAF.format(factor=5))
+    assert run() == ["15", "0"]
+    assert run() == ["15", "1"]
