@@ -104,11 +104,12 @@ def test_real_text_is_decided_as_published(
 
 
 @pytest.mark.slow
-def test_every_reason_of_real_text_is_met(make_batch: Make, real_texts: Callable[[str, int], list[str]]) -> None:
+def test_nearly_every_reason_is_met_by_real_text(make_batch: Make, real_texts: Callable[[str, int], list[str]]) -> None:
     texts = real_texts("text/web_small.jsonl.gz", 4000)
     theirs, ours = NARROW
     seen = set(our_reasons(ours, make_batch(texts)))
-    assert seen >= set(REASONS.values()) - {"characters"}
+    unmet = set(REASONS.values()) - {"characters"} - seen
+    assert unmet <= {"duplicate_8_grams", "duplicate_10_grams"}  # of which a shorter n drops what they would
     dropped = [text for text, reason in zip(texts, our_reasons(ours, make_batch(texts)), strict=True) if reason]
     sample = sorted(dropped, key=len)[:1500]
     assert our_reasons(ours, make_batch(sample)) == published_reasons(
