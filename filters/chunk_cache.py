@@ -28,6 +28,9 @@ _ARENA: Final = 5_000_000  # words of 8 bytes, for the tokens of chunks of more 
 _TOKENS: Final = 1 << 16  # tokens of a chunk that room is kept for between batches
 
 MEMORY: Final = 64 * _ENTRIES + 4 * _SLOTS + 8 * _ARENA  # bytes of a full cache
+# Different chunks of a text grow with its bytes by Heaps' law. Of web pages and documentation in eleven languages
+# there were 200,000 in 12 MB and 1.86 million in 240 MB, with 93 bytes each in all.
+_HEAPS, _HEAPS_GROWTH, _ENTRY_BYTES = 1.08, 0.744, 93
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class Figures:
     entries: int
     sweeps: int
     memory_bytes: int
+
+
+def expected_memory(text: float) -> int:
+    """Bytes that the cache takes when it has seen so many bytes of text of several languages; English takes less."""
+    return min(int(_ENTRY_BYTES * _HEAPS * text**_HEAPS_GROWTH), MEMORY)
 
 
 class ChunkCache:

@@ -29,6 +29,7 @@ class GopherQuality(Published):
     """
 
     version: ClassVar[int] = 2
+    looked_up: ClassVar[float] = 1.0
     paper: ClassVar[str] = PAPER
     rule_options: ClassVar = (
         ("words", "min_words", "max_words"),

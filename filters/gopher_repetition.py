@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
-from .chunk_cache import MEMORY, opened
+from .chunk_cache import opened
 from .document import DocumentBatch
 from .rules import Decision, Filter, Rule, Scores
 
@@ -46,6 +46,7 @@ class GopherRepetition(Filter):
     """
 
     version: ClassVar[int] = 1
+    looked_up: ClassVar[float] = 1.0
     bounds: ClassVar[tuple[str, ...]] = (*(option for _, option in _PIECES), "max_top_ngrams", "max_duplicate_ngrams")
 
     max_duplicate_paragraphs: _Share | None = Field(
@@ -87,11 +88,6 @@ class GopherRepetition(Filter):
         """All but the bounds, and which n have a rule: a null bound leaves the value there."""
         sizes = {"top_ngrams": list(self.max_top_ngrams), "duplicate_ngrams": list(self.max_duplicate_ngrams)}
         return {**super().scoring, **sizes}
-
-    @property
-    def memory(self) -> int:
-        """Bytes of a full chunk cache, which the steps of a process share."""
-        return MEMORY
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass."""

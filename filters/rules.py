@@ -113,6 +113,7 @@ class Filter(Section):
     version: ClassVar[int] = 1
     bounds: ClassVar[tuple[str, ...]] = ()  # options that scores are only compared with
     scored: ClassVar[bool] = True  # whether its decision follows from a score for each rule
+    looked_up: ClassVar[float] = 0.0  # share of a text's bytes of which it looks chunks up in the process's cache
 
     @property
     def rules(self) -> tuple[Rule, ...]:
@@ -136,7 +137,7 @@ class Filter(Section):
 
     @property
     def memory(self) -> int:
-        """Bytes that a process holds for the step beside its documents: a model, a table."""
+        """Bytes that a process holds for the step alone beside its documents: a model, a table."""
         return 0
 
     def check(self) -> None:

@@ -95,6 +95,10 @@ class DocumentStage(Stage):
             return {"steps": records, "scores": list(self.scores), "scored": True}
         return {"steps": [step.record() for step in self.steps], "scores": list(self.scores)}
 
+    def text_kept(self) -> int:
+        """Bytes of text of the documents that are kept, once the stage is finished."""
+        return sum(own["text_bytes"] for own in self.finished().counts["sources"].values())
+
     def largest_part(self) -> tuple[int, int]:
         """Bytes of text and rows that one has to go through to read a part, at most."""
         return largest_part((self.base or self).finished())
@@ -234,8 +238,9 @@ class ReadDocuments(DocumentStage):
 
     def memory(self) -> int:
         """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
-        text = min(self.size, max(text_bytes(source, self.files) for source in self.sources))
-        return footprints.reading(text, *largest_units(self.sources, self.files), self.steps)
+        texts = [text_bytes(source, self.files) for source in self.sources]
+        text = min(self.size, max(texts))
+        return footprints.reading(text, *largest_units(self.sources, self.files), self.steps, sum(texts))
 
     def tasks_by_source(self) -> dict[str, int]:
         """The number of tasks that read each source; about, where large compressed files are not in pieces yet."""

@@ -194,7 +194,8 @@ class Estimator:
             columns = stage.columns() if isinstance(stage, Decide) else BY_ROWS
             memory = footprints.deciding(*self._passed[stage.upstream.fingerprint].largest, len(columns))
         elif isinstance(stage, FromParts):
-            memory = footprints.passing(*self._passed[stage.upstream.fingerprint].largest, stage.steps)
+            came = self._passed[stage.upstream.fingerprint]
+            memory = footprints.passing(*came.largest, stage.steps, int(sum(came.text.values())))
         else:
             memory = stage.memory()
         memory = self._memory(stage, memory)

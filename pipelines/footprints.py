@@ -7,6 +7,7 @@ text in tasks of 8 to 64 MB (Python 3.11, pyarrow 25, Linux, x86-64). Costs noth
 
 from collections.abc import Sequence
 
+from ..filters.chunk_cache import expected_memory
 from ..filters.rules import Filter
 from .parts import ROW_GROUP_BYTES, SLICE_ROWS
 from .readers.records import BATCH_BYTES
@@ -45,12 +46,19 @@ SHARDS = 45 * MIB
 SHARD = 5.5  # bytes held a byte of an exchanged partition: sorted, filtered, as arrays of tokens
 
 
-def steps(text: int, chosen: Sequence[Step]) -> int:
-    """Bytes that the fused steps of a task of so much text hold, with their models."""
+def steps(text: int, chosen: Sequence[Step], seen: int) -> int:
+    """Bytes that the fused steps of a task of so much text hold, with their models and the chunk cache.
+
+    Args:
+        text: bytes of a task.
+        chosen: the steps.
+        seen: bytes of text that one worker may come to see.
+    """
     filters = [step.options for step in chosen if isinstance(step.options, Filter)]
     if not filters:
         return 0
-    return STEPS + int(STEPS_BATCH * min(text, BATCH_BYTES)) + sum(one.memory for one in filters)
+    cache = expected_memory(max(one.looked_up for one in filters) * seen)
+    return STEPS + cache + int(STEPS_BATCH * min(text, BATCH_BYTES)) + sum(one.memory for one in filters)
 
 
 def cutting() -> int:
@@ -58,17 +66,17 @@ def cutting() -> int:
     return WORKER + PART_READING
 
 
-def reading(text: int, row_group: int, file: int, chosen: Sequence[Step]) -> int:
+def reading(text: int, row_group: int, file: int, chosen: Sequence[Step], seen: int) -> int:
     """Bytes of a worker that reads inputs.
 
     Args:
         text: bytes of a task.
         row_group: bytes of the largest row group of a Parquet file, decompressed.
         file: bytes of the largest file that is one document, decompressed.
-        chosen: the fused steps.
+        chosen, seen: as for `steps`.
     """
     held = max(READ_BATCH * min(text, BATCH_BYTES) + WRITE_GROUP * min(text, GROUP), WHOLE_FILE * file)
-    return WORKER + READING + int(held + PARQUET_GROUP * row_group) + steps(text, chosen)
+    return WORKER + READING + int(held + PARQUET_GROUP * row_group) + steps(text, chosen, seen)
 
 
 def part_reading(text: int, rows: int) -> int:
@@ -77,9 +85,9 @@ def part_reading(text: int, rows: int) -> int:
     return WORKER + PART_READING + int(READ_GROUP * min(text, GROUP) + READ_ROWS * at_a_time)
 
 
-def passing(text: int, rows: int, chosen: Sequence[Step]) -> int:
-    """Bytes of a worker that reads a part of so much text in so many rows and writes it again."""
-    return part_reading(text, rows) + int(WRITE_GROUP * min(text, GROUP)) + steps(text, chosen)
+def passing(text: int, rows: int, chosen: Sequence[Step], seen: int) -> int:
+    """Bytes of a worker that reads a part of so much text in so many rows, has steps judge it, and writes it again."""
+    return part_reading(text, rows) + int(WRITE_GROUP * min(text, GROUP)) + steps(text, chosen, seen)
 
 
 def deciding(text: int, rows: int, columns: int) -> int:

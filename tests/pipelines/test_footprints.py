@@ -3,16 +3,19 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from midtrain.filters.chunk_cache import MEMORY
 from midtrain.filters.exact_dedup import ExactDedup
 from midtrain.filters.gopher_quality import GopherQuality
+from midtrain.filters.gopher_repetition import GopherRepetition
 from midtrain.filters.language import Language
+from midtrain.filters.length import Length
 from midtrain.pipelines import footprints
 from midtrain.pipelines.recipe import Step
 
 SIZES = st.integers(0, 1 << 34)
 ASKED = {
-    "reading": lambda size: footprints.reading(size, size, size, ()),
-    "passing": lambda size: footprints.passing(size, 1000, ()),
+    "reading": lambda size: footprints.reading(size, size, size, (), size),
+    "passing": lambda size: footprints.passing(size, 1000, (), size),
     "deciding": lambda size: footprints.deciding(size, size // 1000, 20),
     "keys": lambda size: footprints.keys(size, size // 1000),
     "choice": footprints.choice,
@@ -33,8 +36,8 @@ def test_more_to_do_never_needs_less(name, one, two):
 
 
 def test_a_task_of_any_size_reads_in_bounded_memory():
-    assert footprints.reading(1 << 40, 0, 0, ()) == footprints.reading(footprints.GROUP, 0, 0, ()) < 300 << 20
-    assert footprints.passing(1 << 40, 1 << 30, ()) < 300 << 20
+    assert footprints.reading(1 << 40, 0, 0, (), 9) == footprints.reading(footprints.GROUP, 0, 0, (), 9) < 300 << 20
+    assert footprints.passing(1 << 40, 1 << 30, (), 9) < 300 << 20
 
 
 def test_a_decision_holds_a_row_group_of_scores():
@@ -47,19 +50,30 @@ def test_short_documents_are_read_a_few_at_a_time():
     assert footprints.part_reading(36 << 20, 100_000) < footprints.part_reading(36 << 20, 1_000)
 
 
+def test_steps_share_one_chunk_cache_which_grows_with_the_text():
+    quality, repetition = Step("a", GopherQuality(), ("web",)), Step("b", GopherRepetition(), ("web",))
+    length = Step("c", Length(min_characters=1), ("web",))
+    alone = footprints.steps(1 << 20, [quality], 12_000_000)
+    assert footprints.steps(1 << 20, [quality, repetition], 12_000_000) == alone
+    without = footprints.steps(1 << 20, [length], 12_000_000)
+    assert 15e6 < alone - without < 25e6
+    assert 160e6 < footprints.steps(1 << 20, [quality], 240_000_000) - without < 190e6
+    assert footprints.steps(1 << 20, [quality], 1 << 50) - without == MEMORY
+
+
 def test_steps_bring_their_models():
     def step(options):
         return Step("step", options, ("web",))
 
-    without = footprints.steps(1 << 20, [step(GopherQuality())])
+    without = footprints.steps(1 << 20, [step(GopherQuality())], 1 << 20)
     model = Language(keep=("en",))
     assert model.memory > 500_000  # lid.176.ftz
-    assert footprints.steps(1 << 20, [step(GopherQuality()), step(model)]) == without + model.memory
-    assert footprints.steps(1 << 20, [step(ExactDedup())]) == footprints.steps(1 << 20, []) == 0
+    assert footprints.steps(1 << 20, [step(GopherQuality()), step(model)], 1 << 20) == without + model.memory
+    assert footprints.steps(1 << 20, [step(ExactDedup())], 1 << 20) == footprints.steps(1 << 20, [], 1 << 20) == 0
 
 
 def test_a_document_that_fits_changes_nothing():
-    memory = footprints.reading(64 << 20, 0, 0, ())
+    memory = footprints.reading(64 << 20, 0, 0, (), 0)
     assert footprints.with_document(memory, 1 << 20) == memory
     assert footprints.with_document(memory, 50_000_000) > memory + 100_000_000
 

@@ -85,11 +85,12 @@ def test_a_small_corpus_is_foreseen(corpus, processes, monkeypatch):
 
 @pytest.mark.slow
 @needs_data
-@pytest.mark.parametrize("split", [8, 64])
+@pytest.mark.parametrize("split", [8, 64, 16])
 def test_real_text_is_foreseen(workshop, web, processes, monkeypatch, split):
-    """With tasks of 8 MB, and of 64 MB without rules: row groups that are never full, and ones that are."""
+    """With tasks of 8 MB, of 64 MB without rules (row groups that are never full, and ones that are), and many rules."""
     monkeypatch.setattr(inputs, "MIN_SPLIT", split << 20)
-    steps = {} if split == 8 else {"steps": [{"exact_dedup": {}}]}
+    chain = [{"gopher_repetition": {}}, {"gopher_quality": {}}, {"c4": {}}, {"fineweb_quality": {}}]
+    steps = {8: {}, 64: {"steps": [{"exact_dedup": {}}]}, 16: {"steps": chain}}[split]
     path = text_recipe(workshop, web(100_000_000), **steps)
     stages = planned(path)["stages"]
     truth = measured(path, processes)
