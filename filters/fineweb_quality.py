@@ -73,7 +73,7 @@ class FinewebQuality(Published):
     """
 
     version: ClassVar[int] = 1
-    looked_up: ClassVar[float] = 1.0  # for scores; a decision looks up 4 % of the bytes
+    looked_up: ClassVar[float] = 0.1  # 4 % for a decision, all for scores
     paper: ClassVar[str] = "Penedo et al. 2024, arXiv 2406.17557, with the bounds of datatrove 0.10.1"
     rule_options: ClassVar = (
         ("lines", "min_lines", None),

@@ -18,8 +18,8 @@ WORKER = 58 * MIB  # a worker that has imported the stages and done nothing
 READING = 20 * MIB  # Arrow's and Parquet's libraries
 READ_BATCH = 15  # bytes held a byte of a batch: lines, Python objects, columns
 PART_READING = 40 * MIB  # the same libraries, and a batch of short documents
-STEPS = 30 * MIB  # Numba with its kernels; 50 MiB more while one is compiled, once on a machine
-STEPS_BATCH = 8.5  # bytes held a byte of a batch: words, lines, copies of what is kept
+STEPS = 20 * MIB  # Numba with its kernels; 50 MiB more while one is compiled, once on a machine
+STEPS_BATCH = 4  # bytes held a byte of a batch: scratch, copies of what is kept
 GROUP = ROW_GROUP_BYTES + BATCH_BYTES  # bytes of text at which a row group is written
 WRITE_GROUP = 2.4  # bytes held a byte of a row group: the batches, and its encoded pages
 READ_GROUP = 2.4  # bytes held a byte of a row group that is read back: its pages
@@ -92,8 +92,8 @@ def passing(text: int, rows: int, chosen: Sequence[Step], seen: int) -> int:
 
 def deciding(text: int, rows: int, columns: int) -> int:
     """Bytes of a worker that decides a part of so many rows, whose texts have so much, by so many columns of scores."""
-    at_a_time = rows * min(1.0, GROUP / max(text, 1))
-    return WORKER + PART_READING + int(DECIDED * at_a_time * columns + min(DROPPED_ROW * rows, ROW_GROUP_BYTES))
+    at_a_time = rows * min(text, GROUP) // max(text, 1)
+    return WORKER + PART_READING + DECIDED * at_a_time * columns + int(min(DROPPED_ROW * rows, ROW_GROUP_BYTES))
 
 
 def keys(text: int, rows: int) -> int:

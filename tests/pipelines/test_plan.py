@@ -87,7 +87,7 @@ def test_a_small_corpus_is_foreseen(corpus, processes, monkeypatch):
 @needs_data
 @pytest.mark.parametrize("split", [8, 64, 16])
 def test_real_text_is_foreseen(workshop, web, processes, monkeypatch, split):
-    """With tasks of 8 MB, of 64 MB without rules (row groups that are never full, and ones that are), and many rules."""
+    """With tasks of 8 MB, of 64 MB without rules (row groups never full, and full ones), and with many rules."""
     monkeypatch.setattr(inputs, "MIN_SPLIT", split << 20)
     chain = [{"gopher_repetition": {}}, {"gopher_quality": {}}, {"c4": {}}, {"fineweb_quality": {}}]
     steps = {8: {}, 64: {"steps": [{"exact_dedup": {}}]}, 16: {"steps": chain}}[split]
