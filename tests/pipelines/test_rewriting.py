@@ -120,7 +120,7 @@ def test_a_dropped_document_has_the_size_that_its_step_saw_with_scores_and_witho
         {"gopher_quality": {**off, "max_words": 62}},
         {"c4": {}},
         {"c4": {"min_sentences": 7}},
-        {"datatrove": {"RegexFilter": {"regex_exp": "page 1[0-9]*2\\b"}}},
+        {"datatrove": {"RegexFilter": {"regex_exp": "page 1[0-9]*3\\b"}}},
         {"datatrove": {"PIIFormatter": {}}},
     ]
     found = []
