@@ -44,8 +44,7 @@ def _guarded(download: Callable[..., str]) -> Callable[..., str]:
         except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
             place = _place(remote_path, **named)
             raise ConfigError(
-                f"a file that a block of datatrove needs cannot be had: {type(error).__name__}: {error}",
-                where=remote_path,
+                f"{remote_path}, which a block of datatrove needs, cannot be had: {type(error).__name__}: {error}",
                 fix=f"bring it to {place} by hand, and put an empty file {place.name}.completed beside it"
                 if remote_path.startswith(_SCHEMES)
                 else "name a file that is there",
@@ -58,5 +57,5 @@ def _place(remote_path: str, namespace: str = "default", subfolder: str = "defau
     """Where datatrove keeps a file that it has downloaded."""
     from datatrove import io
 
-    folder = io.cached_assets_path(library_name="datatrove", namespace=namespace, subfolder=subfolder)
-    return Path(folder) / io.strip_protocol(remote_path).replace("/", "_")
+    folder = Path(io.cached_assets_path(library_name="datatrove", namespace=namespace, subfolder=subfolder))
+    return folder / str(io.strip_protocol(remote_path)).replace("/", "_")

@@ -34,8 +34,8 @@ def test_a_local_file_is_read_where_it_lies(tmp_path: Path, download: Any) -> No
 def test_without_a_network_the_place_is_told_and_a_file_there_is_taken(tmp_path: Path, download: Any) -> None:
     with pytest.raises(ConfigError, match="cannot be had: ConnectionError: Network is unreachable") as raised:
         download("https://models.example/lid/a.bin", namespace="lid", subfolder="lid")
-    place = tmp_path / "cache/lid/models.example_lid_a.bin"
-    assert raised.value.where == "https://models.example/lid/a.bin"
+    place = tmp_path / "cache/lid/https:__models.example_lid_a.bin"
+    assert raised.value.what.startswith("https://models.example/lid/a.bin, which a block")
     assert raised.value.fix.startswith(f"bring it to {place} by hand")
     place.write_bytes(b"model")
     place.with_name(f"{place.name}.completed").touch()

@@ -132,7 +132,7 @@ def test_a_language_model_that_cannot_be_downloaded_is_missed_before_the_run(wit
     said = midtrain("curate", recipe, "--workers", "0")
     assert said.code == 2
     assert "Traceback" not in said.err
-    assert "fasttext/supervised-models/lid.176.bin: a file that a block of datatrove needs cannot be had" in said.err
+    assert "fasttext/supervised-models/lid.176.bin, which a block of datatrove needs, cannot be had" in said.err
     assert not (without_network.root / "out/stages").exists()
     bring(installed_model(), place_of(said))
     assert midtrain("curate", recipe, "--workers", "0").code == 0
@@ -167,14 +167,14 @@ def test_a_list_for_one_language_that_is_missed_during_the_run_ends_it(without_n
     said = midtrain("curate", recipe, "--workers", "0")
     assert said.code == 2
     assert "Traceback" not in said.err
-    assert said.err.count("/de: a file that a block of datatrove needs cannot be had") == 1
+    assert said.err.count("/de, which a block of datatrove needs, cannot be had") == 1
 
 
 def test_addresses_are_filtered_and_a_document_without_one_is_set_aside(plain):
-    hosts = ("bad.example", "www.bad.example", "good.example", "casino-xxx.example")
+    hosts = ("bad.com", "www.bad.com", "good.com", "casino-xxx.com")
     records = [{"id": f"d{n}", "text": "A text.", "url": f"https://{hosts[n % 4]}/{n}"} for n in range(40)]
     plain.jsonl("a.jsonl", [*records, {"id": "none", "text": "A text."}])
-    block = {"URLFilter": {"use_integrated_lists": False, "extra_domains": ["bad.example"], "banned_words": ["xxx"]}}
+    block = {"URLFilter": {"use_integrated_lists": False, "extra_domains": ["bad.com"], "banned_words": ["xxx"]}}
     result = plain.curate(steps=[{"datatrove": block}])
     assert {row["id"] for row in plain.rows("out")} == {f"d{n}" for n in range(2, 40, 4)}
     assert Counter(row["rule"] for row in plain.rows("out", "dropped")) == {"domain": 20, "hard_blacklisted": 10}
