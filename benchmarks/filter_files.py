@@ -6,13 +6,11 @@ Costs about 6 minutes: three rounds over a slice of 12 MB in two formats, of whi
 """
 
 import argparse
-import json
 import os
 import statistics
 import tempfile
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 import orjson
@@ -30,7 +28,8 @@ from midtrain.pipelines.documents import DocumentStage
 from midtrain.pipelines.parts import PartWriter
 from midtrain.pipelines.reading import read
 from published_filters import Pair, decide, pairs
-from slices import SLICE_BYTES, Row, Slice, stratified, user_seconds
+from rows import Row, heading, show, write
+from slices import SLICE_BYTES, Slice, stratified, user_seconds
 
 ROUNDS = 3
 CHAIN_TARGETS = (90.0, 110.0)  # of datatrove's speed, from an empty cache and in steady state
@@ -140,10 +139,7 @@ def copy(path: Path, name: str, text: Slice, folder: Path) -> str:
 
 
 def _row(name: str, ours: float, peer: float, target: float) -> Row:
-    row = Row(name, ours, peer, "MB/s of user time", ours / peer, target, ours / peer >= target)
-    numbers = "".join(f"{number:10.4g}" for number in (row.ours, row.peer, row.ratio, row.target))
-    print(f"{row.name:50}{numbers}{'' if row.holds else '  MISSED'}", flush=True)
-    return row
+    return show(Row(name, ours, peer, "MB/s of user time", ours / peer, target, ours / peer >= target))
 
 
 def main() -> None:
@@ -158,7 +154,7 @@ def main() -> None:
     text = Slice(*stratified(arguments.data, SLICE_BYTES))
     print(f"{len(text.texts)} documents, {text.megabytes:.1f} MB, one worker; medians of {ROUNDS}")
     print("peer: the three parts measured apart, or datatrove 0.10.1")
-    print(f"{'':50}{'ours':>10}{'peer':>10}{'ratio':>10}{'target':>10}")
+    heading()
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for name, path in write_slice(text.texts, Path(folder)).items():
@@ -166,8 +162,7 @@ def main() -> None:
             for pair in pairs():
                 if pair.name.startswith(arguments.only):
                     rows += measure(pair, path, name, text, Path(folder), len(pair.ours) > 1)
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    write(rows, arguments.json)
 
 
 if __name__ == "__main__":

@@ -6,17 +6,17 @@ Costs about 10 minutes: three rounds over a slice of 12 MB, of which datatrove t
 """
 
 import argparse
-import json
 import os
 import statistics
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from datatrove.data import Document
 from midtrain.filters import chunk_cache
 from published_filters import Pair, decide, pairs, their_verdict, verdicts
-from slices import SLICE_BYTES, Row, Slice, stratified, user_seconds
+from rows import Row, heading, show, write
+from slices import SLICE_BYTES, Slice, stratified, user_seconds
 
 ROUNDS = 3
 # Ratio to datatrove's decisions, from an empty cache, when every value is written.
@@ -84,7 +84,7 @@ def rows_of(pair: Pair, text: Slice) -> list[Row]:
         for name, ours, target in made
     ]
     for row in rows:
-        _print(row)
+        show(row)
     new, new_steady = (statistics.median(getattr(one, name) for one in rounds) for name in ("missed", "missed_steady"))
     print(
         f"    new chunks per MB {new / text.megabytes:,.0f} and {new_steady / text.megabytes:,.0f}; "
@@ -101,13 +101,7 @@ def agreement(pair: Pair, text: Slice) -> Row:
     theirs = [their_verdict(pair.theirs, Document(text=one, id="")) for one in text.texts]
     same = sum(mine == their for mine, their in zip(ours, theirs, strict=True)) / len(ours)
     row = Row(f"{pair.name}, same decisions", same, 1.0, "share of documents", same, 0.999, same >= 0.999)
-    _print(row)
-    return row
-
-
-def _print(row: Row) -> None:
-    numbers = "".join(f"{number:10.4g}" for number in (row.ours, row.peer, row.ratio, row.target))
-    print(f"{row.name:40}{numbers}   {row.unit}{'' if row.holds else '  MISSED'}", flush=True)
+    return show(row)
 
 
 def main() -> None:
@@ -127,10 +121,9 @@ def main() -> None:
         f"{len(text.texts)} documents, {text.megabytes:.1f} MB of every file of {arguments.data}, steady after "
         f"{text.other_megabytes:.0f} MB of the others; medians of {ROUNDS}; peer: datatrove 0.10.1"
     )
-    print(f"{'':40}{'ours':>10}{'peer':>10}{'ratio':>10}{'target':>10}")
+    heading()
     rows = [row for pair in chosen for row in (agreement(pair, text), *rows_of(pair, text))]
-    if arguments.json:
-        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + "\n")
+    write(rows, arguments.json)
 
 
 if __name__ == "__main__":

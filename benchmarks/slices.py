@@ -9,8 +9,8 @@ import gzip
 import io
 import resource
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -22,17 +22,6 @@ from midtrain.filters.kernels.view_kernels import count_words_of
 SLICE_BYTES = 12_000_000
 
 
-@dataclass(frozen=True)
-class Row:
-    name: str
-    ours: float
-    peer: float
-    unit: str
-    ratio: float
-    target: float
-    holds: bool
-
-
 def user_seconds(run: Callable[[], object]) -> float:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_utime
     run()
@@ -41,10 +30,15 @@ def user_seconds(run: Callable[[], object]) -> float:
 
 def texts_of(path: Path) -> Iterator[str]:
     """The texts of a .jsonl, .jsonl.gz or .jsonl.zst file."""
+    return (record["text"] for record in records_of(path))
+
+
+def records_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a .jsonl, .jsonl.gz or .jsonl.zst file."""
     opener = {".gz": gzip.open, ".zst": zstandard.open}.get(path.suffix, Path.open)
     with opener(path, "rb") as stream:
         for line in io.BufferedReader(stream):
-            yield orjson.loads(line)["text"]
+            yield orjson.loads(line)
 
 
 def corpora(folder: Path) -> list[Path]:

@@ -25,6 +25,7 @@ INFRASTRUCTURE: Final = frozenset(
         "chunk_cache",
         "datatrove_blocks",
         "datatrove_documents",
+        "datatrove_files",
         "document",
         "fasttext_model",
         "published",

@@ -90,12 +90,12 @@ class Datatrove(Transform):
         return _TOKENIZER_BYTES + sum(Path(path).stat().st_size for path in self.files)
 
     def check(self) -> None:
-        """Makes the block.
+        """Makes the block and tries it.
 
         Raises:
-            ConfigError: a package that it needs is missing, or it refuses its arguments.
+            ConfigError: a package or a file that it needs is missing, or it refuses its arguments.
         """
-        found.make(self.block, self.arguments)
+        found.rehearse(self.block, self.arguments)
 
     def apply(self, batch: DocumentBatch) -> DocumentBatch:
         """The documents with the texts and metadata that the block leaves, those included that it drops."""

@@ -27,6 +27,7 @@ import xxhash
 from pydantic import ConfigDict, TypeAdapter
 
 from ..errors import ConfigError
+from . import datatrove_files
 
 PACKAGES: Final = ("filters", "formatters")  # of datatrove.pipeline
 _BASES: Final = frozenset({"BaseFilter", "BaseFormatter"})
@@ -172,7 +173,8 @@ def make(name: str, arguments: dict[str, Any]) -> Block:
 def _made(name: str, arguments: str) -> Block:
     block = block_class(name)
     _check_packages(name, block)
-    _take_what_is_installed(block)
+    _take_what_is_installed()
+    datatrove_files.guard()
     given = {key: converted(block, key, value) for key, value in json.loads(arguments).items()}
     if "seed" in parameters(block) and given.get("seed") is None:
         given["seed"] = 0  # unseeded, every run would give another result
@@ -184,6 +186,24 @@ def _made(name: str, arguments: str) -> Block:
     except _WRONG as error:
         raise ConfigError(f"datatrove's {name} cannot be made: {type(error).__name__}: {error}") from None
     return _with_state(made)
+
+
+def rehearse(name: str, arguments: dict[str, Any]) -> None:
+    """Shows the block a document, because some ask for a package, a model or a list only when they see the first one.
+
+    Raises:
+        ConfigError: that is missing.
+    """
+    from datatrove.data import Document
+
+    block = make(name, arguments).block
+    document = Document(text="This is the text of a document.", id="", metadata={"url": "https://example.org/"})
+    try:
+        block.format(document.text) if is_formatter(name) else block.filter_batch([document])
+    except ImportError as error:
+        raise missing_package(name, error) from None
+    except (AssertionError, *_WRONG):
+        return  # what a document does to the block is told at that document
 
 
 def missing_package(name: str, error: ImportError) -> ConfigError:
@@ -205,27 +225,11 @@ def _check_packages(name: str, block: type[Any]) -> None:
         )
 
 
-def _take_what_is_installed(block: type[Any]) -> None:
-    """Two of datatrove's habits are put aside, as they would refuse what works or serve what is old.
-
-    It asks for a package by the name of its distribution, though another one may bring the same module, and it keeps
-    a copy of a local model under the file's name for ever, whatever the file holds later.
-    """
+def _take_what_is_installed() -> None:
+    """datatrove asks for a package by the name of its distribution, though another one may bring the same module."""
     packages: Any = importlib.import_module("datatrove.utils._import_utils")
     if hasattr(packages, "_is_distribution_available"):
         packages._is_distribution_available = lambda distribution: True
-    module: Any = importlib.import_module(block.__module__)
-    download = getattr(module, "cached_asset_path_or_download", None)
-    if download is not None and not hasattr(download, "__wrapped__"):
-        module.cached_asset_path_or_download = _unless_local(download)
-
-
-def _unless_local(download: typing.Callable[..., str]) -> typing.Callable[..., str]:
-    @functools.wraps(download)
-    def path(remote_path: str, *arguments: Any, **named: Any) -> str:
-        return remote_path if Path(remote_path).is_file() else download(remote_path, *arguments, **named)
-
-    return path
 
 
 def _load_tokenizer(block: type[Any], made: Any) -> None:

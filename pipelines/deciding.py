@@ -85,7 +85,7 @@ class Decide(FromParts):
             rows = rows[failed[rows] != place]
             seen = batch.take(pa.array(rows))
             decision, rules = scoring.decide(seen, step, options)
-            write_dropped(step.name, seen, decision, rules, writer)
+            write_dropped(step.name, seen, scoring.sizes_before(seen, self.steps, place), decision, rules, writer)
             rows = rows[decision.keep]
         writer.keep_rows(rows + np.int32(start), batch.take(pa.array(rows)))
 

@@ -53,7 +53,7 @@ class DocumentStage(Stage):
     max_quarantined: float
     scoring: bool
 
-    version: ClassVar[int] = 2  # of what is written: languages and bytes of what was dropped
+    version: ClassVar[int] = 3  # of what is written: languages of what was dropped, its bytes before the step
     divisible = True
 
     @property

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from ..errors import MidtrainError
 from ..filters.document import DocumentBatch
 from ..filters.rules import Decision, Filter, Transform
-from .parts import PartWriter, dropped_rows
+from .parts import PartWriter, dropped_rows, text_sizes
 from .readers.records import Quarantined
 from .recipe import Step
 
@@ -26,14 +26,17 @@ T = TypeVar("T")
 def judge(step: Step, options: Filter, documents: DocumentBatch, writer: PartWriter) -> DocumentBatch:
     """Applies one filter; what it drops is written, what makes it raise is set aside, the rest is returned."""
     kept: list[pa.RecordBatch] = []
+    sizes, done = text_sizes(documents.record_batch), 0
     for part, outcome in attempt(options, documents):
+        own = sizes[done : done + len(part)]
+        done += len(part)
         if isinstance(outcome, Exception):
             row = part.record_batch.slice(0, 1)
             writer.set_aside([quarantined(step.name, row, described(outcome))])
             continue
         every = outcome.keep.all()  # then nothing is copied
         kept.append(part.record_batch if every else part.record_batch.filter(pa.array(outcome.keep)))
-        write_dropped(step.name, part.record_batch, outcome, reasons(options, outcome), writer)
+        write_dropped(step.name, part.record_batch, own, outcome, reasons(options, outcome), writer)
     if not kept:
         return DocumentBatch(documents.record_batch.slice(0, 0))
     return DocumentBatch(pa.concat_batches(kept) if len(kept) > 1 else kept[0])
@@ -111,13 +114,27 @@ def reasons(options: Filter, decision: Decision) -> list[str]:
 
 
 def write_dropped(
-    step: str, documents: pa.RecordBatch, decision: Decision, rules: Sequence[str], writer: PartWriter
+    step: str,
+    documents: pa.RecordBatch,
+    sizes: npt.NDArray[np.int64],
+    decision: Decision,
+    rules: Sequence[str],
+    writer: PartWriter,
 ) -> None:
-    """Records what a step's decision drops of documents; `rules` names the reason of each that is dropped."""
+    """Records what a step's decision drops.
+
+    Args:
+        step: its name.
+        documents: n documents.
+        sizes: int64[n], bytes of their texts before the step rewrote any.
+        decision: of the n documents.
+        rules: the reason of each that is dropped.
+        writer: of the task's files.
+    """
     mask = ~decision.keep
     if not mask.any():
         return
     gone = documents.filter(pa.array(mask))
     # a reason without a score has NaN, which becomes null
     values, bounds = (pa.array(one[mask], from_pandas=True) for one in (decision.value, decision.threshold))
-    writer.drop(step, dropped_rows(step, gone, pa.array(rules, pa.string()), values, bounds))
+    writer.drop(step, dropped_rows(step, gone, sizes[mask], pa.array(rules, pa.string()), values, bounds))

@@ -228,6 +228,7 @@ def text_sizes(documents: pa.RecordBatch) -> npt.NDArray[np.int64]:
 def dropped_rows(
     step: str,
     documents: pa.RecordBatch,
+    sizes: npt.NDArray[np.int64],
     rules: pa.Array,
     values: pa.Array | None = None,
     thresholds: pa.Array | None = None,
@@ -237,7 +238,8 @@ def dropped_rows(
 
     Args:
         step: its name.
-        documents: n documents as they stood when the step saw them.
+        documents: n documents.
+        sizes: int64[n], bytes of their texts as they stood when the step saw them.
         rules: n names of the rules that they broke.
         values: float64[n], what the rule measured.
         thresholds: float64[n], the bound that was broken.
@@ -253,7 +255,7 @@ def dropped_rows(
         "threshold": thresholds,
         "partner": partners,
         "language": documents.column("language"),
-        "bytes": pa.array(text_sizes(documents)),
+        "bytes": pa.array(sizes),
     }
     given = (columns[field.name] for field in DROPPED)
     arrays = [pa.nulls(count, field.type) if one is None else one for one, field in zip(given, DROPPED, strict=True)]

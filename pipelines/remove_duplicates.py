@@ -124,7 +124,7 @@ class RemoveDuplicates(FromParts):
         step = self.choice.step.name
         rules = pa.array(["duplicate"] * count, pa.string())
         partners = chosen.column("partner").combine_chunks()
-        writer.drop(step, dropped_rows(step, gone, rules, partners=partners))
+        writer.drop(step, dropped_rows(step, gone, text_sizes(gone), rules, partners=partners))
 
 
 def _poisonous(batch: pa.RecordBatch, row: int, part: OutputFile, number: int, why: str) -> Quarantined:

@@ -16,10 +16,11 @@ import pyarrow.compute as pc
 from ..filters.document import SCORE_PREFIX, DocumentBatch
 from ..filters.rules import Decision, Filter, Scores, Transform
 from .judging import attempt, check_messages, decided, described, reasons
-from .parts import HIDDEN, TEXT_BYTES
+from .parts import HIDDEN, TEXT_BYTES, text_sizes
 from .recipe import Step
 
 FAILED, ERROR = f"{HIDDEN}failed", f"{HIDDEN}error"  # the place of the step that raised, from 0, and what it said
+BEFORE = "text_bytes_before"  # of each document, when a step that rewrites saw it
 _VERDICT = {"rule": pa.string(), "value": pa.float64(), "threshold": pa.float64()}  # of a step without scores
 
 
@@ -40,6 +41,8 @@ def hidden_columns(steps: Sequence[Step]) -> pa.Schema:
     for _, step, options in filters(steps):
         if not options.scored:
             fields += [pa.field(_hidden(step, name), kind) for name, kind in _VERDICT.items()]
+        if isinstance(options, Transform):
+            fields.append(pa.field(_hidden(step, BEFORE), pa.int64()))
     return pa.schema(fields)
 
 
@@ -67,6 +70,8 @@ def score(documents: DocumentBatch, steps: Sequence[Step], source: str, schema: 
     for place, step, options in filters(steps):
         if source not in step.sources or len(documents) == 0:
             continue
+        if isinstance(options, Transform):
+            documents = documents.with_column(_hidden(step, BEFORE), pa.array(text_sizes(documents.record_batch)))
         going: list[DocumentBatch] = []
         left: list[npt.NDArray[np.int64]] = []
         for part, outcome in attempt(options, documents, measured if options.scored else judged):
@@ -97,6 +102,18 @@ def decide(batch: pa.RecordBatch, step: Step, options: Filter) -> tuple[Decision
     value, threshold = (_values(batch, _hidden(step, name)) for name in ("value", "threshold"))
     decision = Decision(keep, np.where(keep, -1, 0).astype(np.int16), value, threshold)
     return decision, [str(name) for name in rule.drop_null().to_pylist()]
+
+
+def sizes_before(batch: pa.RecordBatch, steps: Sequence[Step], place: int) -> npt.NDArray[np.int64]:
+    """int64[n]: the bytes of each document's text as the step at a place saw it.
+
+    It is what the next step that rewrites found, that step included; behind the last one, or where none applied or came
+    to the document, what the text has now.
+    """
+    later = [
+        _hidden(step, BEFORE) for at, step, options in filters(steps) if at >= place and isinstance(options, Transform)
+    ]
+    return np.asarray(pc.coalesce(*(batch.column(name) for name in (*later, TEXT_BYTES))), np.int64)
 
 
 def value_of(row: pa.RecordBatch, step: Step, rule: str) -> float:

@@ -180,7 +180,7 @@ def own_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     own = {kind.__name__: kind for kind in (Labels, Pairs, Careless)}
     monkeypatch.setattr(found, "blocks", lambda: dict.fromkeys(own, "datatrove.pipeline.filters.own"))
     monkeypatch.setattr(found, "block_class", own.__getitem__)
-    monkeypatch.setattr(found, "_take_what_is_installed", lambda block: None)
+    monkeypatch.setattr(found, "_take_what_is_installed", lambda: None)
     monkeypatch.setattr(found, "_load_tokenizer", lambda block, made: None)
     found._made.cache_clear()
 
@@ -325,16 +325,6 @@ def test_files_among_the_arguments_are_part_of_the_fingerprint(tmp_path: Path) -
     assert options.files == (str(model),)
     assert options.memory == step("RegexFilter", regex_exp="a").memory + 5
     assert step("RegexFilter", regex_exp=str(model)).files == ()
-
-
-def test_a_local_model_is_read_where_it_lies(tmp_path: Path) -> None:
-    from datatrove.pipeline.filters import fasttext_filter
-
-    found._take_what_is_installed(published.FastTextClassifierFilter)
-    found._take_what_is_installed(published.FastTextClassifierFilter)
-    model = tmp_path / "model.ftz"
-    model.write_bytes(b"model")
-    assert fasttext_filter.cached_asset_path_or_download(str(model), namespace="filters") == str(model)
 
 
 def test_the_release_and_the_arguments_are_recorded_and_travel() -> None:

@@ -48,8 +48,8 @@ def published(texts, step=None):
     return kept, dropped
 
 
-def dropped_rows(workshop):
-    paths = sorted((workshop.root / "out/stages").glob("*/dropped/*.parquet"))
+def dropped_rows(workshop, output="out"):
+    paths = sorted((workshop.root / output / "stages").glob("*/dropped/*.parquet"))
     return [row for path in paths for row in pq.read_table(path).to_pylist()]
 
 
@@ -102,3 +102,36 @@ def test_an_option_is_another_result(site):
         site.curate(sources=site.sources, steps=[{"c4": options}], overwrite=True)
         fingerprints.add(orjson.loads((site.root / "out/manifest.json").read_bytes())["files"][0]["path"].split("/")[1])
     assert len(fingerprints) == 3
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_dropped_document_has_the_size_that_its_step_saw_with_scores_and_without(site, workers):
+    """Steps that rewrite stand before, among and behind those that drop, and one is there twice."""
+    sizes = {identity: [len(text.encode())] for identity, text in site.texts_of.items()}
+    blocks = C4QualityFilter(), C4QualityFilter(min_num_sentences=7)
+    for identity, text in site.texts_of.items():
+        document = Document(text=text, id=identity)
+        for block in blocks:
+            if block.filter(document) is not True:
+                break
+            sizes[identity].append(len(document.text.encode()))
+    off = {name: None for name in GopherQuality.model_fields if name.startswith(("min_", "max_"))}
+    steps = [
+        {"gopher_quality": {**off, "max_words": 62}},
+        {"c4": {}},
+        {"c4": {"min_sentences": 7}},
+        {"datatrove": {"RegexFilter": {"regex_exp": "page 1[0-9]*3\\b"}}},
+        {"datatrove": {"PIIFormatter": {}}},
+    ]
+    found = []
+    for scores in (False, True):
+        output = f"out-{scores}"
+        site.curate(workers=workers, sources=site.sources, steps=steps, scores=scores, output=str(site.root / output))
+        rows = dropped_rows(site, output)
+        found.append(sorted((row["step"], row["id"], row["rule"], row["bytes"]) for row in rows))
+    assert found[0] == found[1]
+    seen = {"gopher_quality": {0}, "c4": {0, 1}, "datatrove": {2}}
+    assert {step for step, *_ in found[0]} == set(seen)
+    for step, identity, _, size in found[0]:
+        assert size in [sizes[identity][at] for at in seen[step] if at < len(sizes[identity])]
+    assert any(size < sizes[identity][0] for step, identity, _, size in found[0] if step == "c4")
