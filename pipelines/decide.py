@@ -32,11 +32,13 @@ class Looked:
         stages: folder and counts of the document stages, as far as scores tell.
         before: the same of the result that stands in the folder; empty where none does.
         behind: the first stage that scores tell nothing of; empty where there is none.
+        decided: the steps that scores tell of.
     """
 
     stages: tuple[tuple[str, Counts], ...]
     before: tuple[tuple[str, Counts], ...]
     behind: str
+    decided: frozenset[str]
 
 
 def decide(
@@ -48,7 +50,7 @@ def decide(
         ConfigError: no run has kept these scores; as `curate`.
         RunError: as `curate`.
     """
-    check(plan(recipe, scores=True), recipe)
+    _planned(recipe)
     return curate(recipe, executor, progress, overwrite, stall, scores=True)
 
 
@@ -58,19 +60,33 @@ def look(recipe: Recipe) -> Looked:
     Raises:
         ConfigError: no run has kept these scores.
     """
-    stages = plan(recipe, scores=True)
-    check(stages, recipe)
+    stages = _planned(recipe)
     found: list[tuple[str, Counts]] = []
-    behind = ""
+    behind, decided = "", set[str]()
     for stage in stages:
         counts = _counts(stage)
         if counts is None:
             behind = stage.name
             break
         found.append((stage.folder.name, counts))
+        decided |= {step.name for step in stage.steps}
     published = Manifest.find(recipe.output)
     before = [] if published is None else published.counts.get("funnel", [])
-    return Looked(tuple(found), tuple((entry["stage"], entry) for entry in before), behind)
+    return Looked(tuple(found), tuple((entry["stage"], entry) for entry in before), behind, frozenset(decided))
+
+
+def _planned(recipe: Recipe) -> list[DocumentStage]:
+    """The stages of a recipe whose scores are there; where there is no output at all, no input is looked at."""
+    if not storage.names(recipe.output / "stages"):
+        raise ConfigError(
+            "no run has kept these scores",
+            where=str(recipe.output),
+            seen="no scores at all",
+            fix=f"midtrain curate {recipe.loaded.document.name} --scores",
+        )
+    stages = plan(recipe, scores=True)
+    check(stages, recipe)
+    return stages
 
 
 def check(stages: Sequence[DocumentStage], recipe: Recipe) -> None:

@@ -41,9 +41,13 @@ def looked(result: "Looked", output: str) -> Table:
     """What thresholds would come to, beside what stands there."""
     now, before = reasons(counts for _, counts in result.stages), reasons(counts for _, counts in result.before)
     rows = [["dropped by", "documents", "before"]]
-    rows += [[reason, f"{now.get(reason, 0):,}", f"{before.get(reason, 0):,}"] for reason in sorted({**before, **now})]
-    kept = result.stages[-1][1]["kept"]
-    rows.append(["kept", f"{kept:,}", f"{result.before[-1][1]['kept']:,}" if result.before else ""])
+    for reason in sorted({**before, **now}):
+        unknown = result.behind and reason not in now and reason.partition(".")[0] not in result.decided
+        rows.append([reason, "?" if unknown else f"{now.get(reason, 0):,}", f"{before.get(reason, 0):,}"])
+    left, kept = f"{result.stages[-1][1]['kept']:,}", f"{result.before[-1][1]['kept']:,}" if result.before else ""
+    if result.behind:
+        rows.append([f"left for {result.behind}", left, ""])
+    rows.append(["kept", "?" if result.behind else left, kept])
     behind = f"; what {result.behind} makes of these is not known from scores" if result.behind else ""
     text = "\n\n".join([_by_source(result.stages), columns(rows), f"{output}: nothing was written{behind}"])
     funnel = [{"stage": name, **counts} for name, counts in result.stages]

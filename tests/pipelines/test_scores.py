@@ -278,7 +278,9 @@ def test_a_look_writes_nothing_and_says_what_comes_of_it(corpus, midtrain):
     done = orjson.loads(midtrain("decide", recipe, *setting, "--workers", 0, "--overwrite", "--json").out)
     assert looked["funnel"] == done["funnel"][:2]
     assert looked["behind"] == "gopher_quality-scores"
-    assert f"{looked['funnel'][1]['kept']}" in text
+    rows = dict(line.split(maxsplit=1) for line in text.splitlines() if line.strip())
+    assert rows["kept"].split()[0] == rows["exact_dedup.duplicate"].split()[0] == "?"
+    assert f"left for gopher_quality-scores  {looked['funnel'][1]['kept']:>9,}" in text
 
 
 # What is wrong
@@ -291,6 +293,7 @@ def test_deciding_without_scores_says_what_to_do(corpus, midtrain):
     assert "no run has kept these scores" in said.err
     assert "no scores at all" in said.err
     assert f"midtrain curate {recipe} --scores" in said.err
+    assert not (corpus.root / "out" / "inputs.json").exists()
     corpus.curate(steps=steps())
     assert "no scores at all" in midtrain("decide", recipe, "--dry-run").err
 
