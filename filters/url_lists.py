@@ -60,7 +60,7 @@ def categories(folder: str, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]
     """The files of the chosen categories in a folder of UT1's layout, by kind.
 
     Raises:
-        ConfigError: the folder or a category is not there, or a category has none of the files.
+        ConfigError: the folder or a category is not there, or a category has none of the files or nothing in them.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -76,9 +76,16 @@ def categories(folder: str, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]
                 expected=", ".join(known) or "folders with a file domains, urls or expressions",
                 fix=did_you_mean(category, known),
             )
-        for name in LAYOUT:
-            path = root / category / name
-            found[name] += (str(path),) if path.is_file() else ()
+        own = {name: root / category / name for name in LAYOUT if (root / category / name).is_file()}
+        if not any(path.stat().st_size for path in own.values()):
+            raise ConfigError(
+                f"the category {category} is empty and would block nothing",
+                where=str(root / category),
+                seen=", ".join(f"{name} of 0 bytes" for name in own),
+                fix="get the lists anew, or take the category out",
+            )
+        for name, path in own.items():
+            found[name] += (str(path),)
     return found
 
 

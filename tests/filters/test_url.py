@@ -383,6 +383,10 @@ def test_a_list_that_is_not_there_is_an_error(ut1: Path, tmp_path: Path) -> None
         assert raised.value.where == str(tmp_path / "none")
     with pytest.raises(ConfigError, match="cannot be read"):
         Url(domain_files=(str(ut1),)).check()
+    (ut1 / "hollow").mkdir()
+    (ut1 / "hollow" / "urls").touch()
+    with pytest.raises(ConfigError, match="the category hollow is empty and would block nothing"):
+        Url(folder=str(ut1), categories=("adult", "hollow")).check()
 
 
 def test_a_packed_list_cut_in_half_is_an_error(tmp_path: Path) -> None:
