@@ -130,7 +130,7 @@ class DocumentStage(Stage):
             f"source {source}: too many documents had to be set aside",
             where=str(self.folder / "quarantine"),
             seen=f"{seen}; the first: {first}",
-            expected=f"at most {limit:,}",
+            expected=f"at most {limit:,}, and never all of a source",
             fix="mend the input, or raise max_quarantined in the recipe (the work done so far is kept)",
         )
 
