@@ -16,7 +16,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from ..config import Count
-from .chunk_cache import MEMORY, opened
+from .chunk_cache import opened
 from .document import DocumentBatch
 from .rules import Decision, Rule, Scores, Transform
 
@@ -38,6 +38,7 @@ class C4(Transform):
     """
 
     version: ClassVar[int] = 1
+    looks_up_chunks: ClassVar[bool] = True
     bounds: ClassVar[tuple[str, ...]] = ("min_sentences",)
 
     pieces: Literal["lines", "sentences"] = Field(
@@ -73,11 +74,6 @@ class C4(Transform):
         return tuple(
             Rule(name, partial(self._score, name), *judged.get(name, (None, None, _NOTHING))) for name in RULES
         )
-
-    @property
-    def memory(self) -> int:
-        """Bytes of a full chunk cache, which the steps of a process share."""
-        return MEMORY
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """For each rule's name the lines that it speaks of, of each document; for `sentences` their number."""

@@ -73,6 +73,7 @@ class FinewebQuality(Published):
     """
 
     version: ClassVar[int] = 1
+    looks_up_chunks: ClassVar[bool] = True
     paper: ClassVar[str] = "Penedo et al. 2024, arXiv 2406.17557, with the bounds of datatrove 0.10.1"
     rule_options: ClassVar = (
         ("lines", "min_lines", None),

@@ -29,6 +29,7 @@ class GopherQuality(Published):
     """
 
     version: ClassVar[int] = 2
+    looks_up_chunks: ClassVar[bool] = True
     paper: ClassVar[str] = PAPER
     rule_options: ClassVar = (
         ("words", "min_words", "max_words"),

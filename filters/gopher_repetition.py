@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BeforeValidator, Field
 
-from .chunk_cache import MEMORY, opened
+from .chunk_cache import opened
 from .document import DocumentBatch
 from .rules import Decision, Filter, Rule, Scores
 
@@ -46,6 +46,8 @@ class GopherRepetition(Filter):
     """
 
     version: ClassVar[int] = 1
+    looks_up_chunks: ClassVar[bool] = True
+    scratch: ClassVar[int] = 12  # a hash and a size for each of as many tokens
     bounds: ClassVar[tuple[str, ...]] = (*(option for _, option in _PIECES), "max_top_ngrams", "max_duplicate_ngrams")
 
     max_duplicate_paragraphs: _Share | None = Field(
@@ -88,11 +90,6 @@ class GopherRepetition(Filter):
         sizes = {"top_ngrams": list(self.max_top_ngrams), "duplicate_ngrams": list(self.max_duplicate_ngrams)}
         return {**super().scoring, **sizes}
 
-    @property
-    def memory(self) -> int:
-        """Bytes of a full chunk cache, which the steps of a process share."""
-        return MEMORY
-
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name, from one pass."""
         values, _ = self._measure(batch, decide=False)
@@ -119,12 +116,13 @@ class GopherRepetition(Filter):
         bounds = self._highs()
         values, rules = np.empty((len(batch), len(bounds)), np.float64), np.empty(len(batch), np.int16)
         longest = int(np.diff(batch.text_offsets).max(initial=0))
-        prefixes, sizes = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint32)
+        prefixes, sizes = np.empty(longest + 1, np.uint64), np.empty(longest + 3, np.uint32)
         cells, table = np.empty(2 * ngram_kernels.MOST_CELLS, np.uint32), np.empty(room(longest), np.uint64)
         text, offsets, powers = batch.text_bytes, batch.text_offsets, ngram_kernels.powers()
         top = np.array(list(self.max_top_ngrams), np.uint64)
         duplicate = np.array(list(self.max_duplicate_ngrams), np.uint64)
-        with opened(batch) as words:
+        # A chunk's token stops lie in the end of `sizes`: each is read before what takes its place is written.
+        with opened(batch, sizes.view(np.int32)) as words:
             measure(
                 text, offsets, words, white_space(), powers, top, duplicate, bounds, prefixes, sizes, cells, table,
                 values, rules, decide,

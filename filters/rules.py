@@ -107,12 +107,15 @@ class Filter(Section):
 
     `version` is part of the fingerprint of what the step writes: raise it with every change of a score or decision.
     `bounds` names the options that another decision can be made with from scores that are there; every other option
-    makes new scores. A step with `scored` False has its decision kept in place of scores, and no bounds.
+    makes new scores. A step with `scored` False has its decision kept in place of scores, and no bounds. What a process
+    needs for a step is its `memory`, its share of the chunk cache, and its `scratch`.
     """
 
     version: ClassVar[int] = 1
     bounds: ClassVar[tuple[str, ...]] = ()  # options that scores are only compared with
     scored: ClassVar[bool] = True  # whether its decision follows from a score for each rule
+    looks_up_chunks: ClassVar[bool] = False  # whether it uses the process's one `chunk_cache`
+    scratch: ClassVar[int] = 0  # bytes held a byte of the longest document, while it is judged
 
     @property
     def rules(self) -> tuple[Rule, ...]:

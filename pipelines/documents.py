@@ -99,6 +99,10 @@ class DocumentStage(Stage):
         """Bytes of text and rows that one has to go through to read a part, at most."""
         return largest_part((self.base or self).finished())
 
+    def text_bytes(self) -> int:
+        """Bytes of text that are passed on, once the stage is finished."""
+        return sum(int(own["text_bytes"]) for own in self.finished().counts["sources"].values())
+
     def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
         """Checks the sums, and the number of quarantined documents of each source.
 
@@ -234,8 +238,10 @@ class ReadDocuments(DocumentStage):
 
     def memory(self) -> int:
         """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
-        text = min(self.size, max(text_bytes(source, self.files) for source in self.sources))
-        return footprints.reading(text, *largest_units(self.sources, self.files), self.steps)
+        sizes = [text_bytes(source, self.files) for source in self.sources]
+        return footprints.reading(
+            min(self.size, max(sizes)), sum(sizes), *largest_units(self.sources, self.files), self.steps
+        )
 
     def tasks_by_source(self) -> dict[str, int]:
         """The number of tasks that read each source; about, where large compressed files are not in pieces yet."""

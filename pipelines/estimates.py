@@ -194,7 +194,9 @@ class Estimator:
             columns = stage.columns() if isinstance(stage, Decide) else BY_ROWS
             memory = footprints.deciding(*self._passed[stage.upstream.fingerprint].largest, len(columns))
         elif isinstance(stage, FromParts):
-            memory = footprints.passing(*self._passed[stage.upstream.fingerprint].largest, stage.steps)
+            passed_on = self._passed[stage.upstream.fingerprint]
+            whole = round(sum(passed_on.text.values()))
+            memory = footprints.passing(*passed_on.largest, whole, stage.steps)
         else:
             memory = stage.memory()
         memory = self._memory(stage, memory)
@@ -238,7 +240,8 @@ class Estimator:
         if isinstance(stage, DocumentStage) and stage.base is not None:
             return memory
         row_group = largest_units(stage.sources, stage.files)[0] if isinstance(stage, ReadDocuments) else 0
-        return footprints.with_document(memory, largest, row_group)
+        steps = stage.steps if isinstance(stage, DocumentStage) else ()
+        return footprints.with_document(memory, largest, row_group, steps)
 
     def _identity(self) -> float:
         samples = self.sampled.samples.values() if self.sampled else ()

@@ -7,6 +7,7 @@ text in tasks of 8 to 64 MB (Python 3.11, pyarrow 25, Linux, x86-64). Costs noth
 
 from collections.abc import Sequence
 
+from ..filters import chunk_cache
 from ..filters.rules import Filter
 from .parts import ROW_GROUP_BYTES, SLICE_ROWS
 from .readers.records import BATCH_BYTES
@@ -45,12 +46,23 @@ SHARDS = 45 * MIB
 SHARD = 5.5  # bytes held a byte of an exchanged partition: sorted, filtered, as arrays of tokens
 
 
-def steps(text: int, chosen: Sequence[Step]) -> int:
-    """Bytes that the fused steps of a task of so much text hold, with their models."""
-    filters = [step.options for step in chosen if isinstance(step.options, Filter)]
+def steps(text: int, whole: int, chosen: Sequence[Step]) -> int:
+    """Bytes that the fused steps hold, with their models and the chunk cache that they share.
+
+    Args:
+        text: bytes of a task.
+        whole: bytes of all tasks of the stage: a worker may come to see nearly all of them.
+        chosen: the fused steps.
+    """
+    filters = _filters(chosen)
     if not filters:
         return 0
-    return STEPS + int(STEPS_BATCH * min(text, BATCH_BYTES)) + sum(one.memory for one in filters)
+    held = STEPS + int(STEPS_BATCH * min(text, BATCH_BYTES)) + sum(one.memory for one in filters)
+    return held + (chunk_cache.foreseen(whole) if any(one.looks_up_chunks for one in filters) else 0)
+
+
+def _filters(chosen: Sequence[Step]) -> list[Filter]:
+    return [step.options for step in chosen if isinstance(step.options, Filter)]
 
 
 def cutting() -> int:
@@ -58,17 +70,18 @@ def cutting() -> int:
     return WORKER + PART_READING
 
 
-def reading(text: int, row_group: int, file: int, chosen: Sequence[Step]) -> int:
+def reading(text: int, whole: int, row_group: int, file: int, chosen: Sequence[Step]) -> int:
     """Bytes of a worker that reads inputs.
 
     Args:
         text: bytes of a task.
+        whole: bytes of all tasks.
         row_group: bytes of the largest row group of a Parquet file, decompressed.
         file: bytes of the largest file that is one document, decompressed.
         chosen: the fused steps.
     """
     held = max(READ_BATCH * min(text, BATCH_BYTES) + WRITE_GROUP * min(text, GROUP), WHOLE_FILE * file)
-    return WORKER + READING + int(held + PARQUET_GROUP * row_group) + steps(text, chosen)
+    return WORKER + READING + int(held + PARQUET_GROUP * row_group) + steps(text, whole, chosen)
 
 
 def part_reading(text: int, rows: int) -> int:
@@ -77,9 +90,9 @@ def part_reading(text: int, rows: int) -> int:
     return WORKER + PART_READING + int(READ_GROUP * min(text, GROUP) + READ_ROWS * at_a_time)
 
 
-def passing(text: int, rows: int, chosen: Sequence[Step]) -> int:
-    """Bytes of a worker that reads a part of so much text in so many rows and writes it again."""
-    return part_reading(text, rows) + int(WRITE_GROUP * min(text, GROUP)) + steps(text, chosen)
+def passing(text: int, rows: int, whole: int, chosen: Sequence[Step]) -> int:
+    """Bytes of a worker that reads a part of so much text in so many rows, of so much in all, and writes it again."""
+    return part_reading(text, rows) + int(WRITE_GROUP * min(text, GROUP)) + steps(text, whole, chosen)
 
 
 def deciding(text: int, rows: int, columns: int) -> int:
@@ -127,13 +140,15 @@ def writing_shards(exchanged: int) -> int:
     return WORKER + SHARDS + int(SHARD * exchanged)
 
 
-def with_document(memory: int, size: int, row_group: int = 0) -> int:
+def with_document(memory: int, size: int, row_group: int = 0, chosen: Sequence[Step] = ()) -> int:
     """Bytes of a worker that needs so many otherwise and has a document of that size to read, judge or write.
 
     Args:
         memory: bytes that it needs otherwise.
         size: bytes of the document.
         row_group: bytes of the largest row group that it may come from, decompressed; 0 if it is in none.
+        chosen: the fused steps.
     """
-    held = LARGE_DOCUMENT * size + int(LARGE_DOCUMENT_GROUP * min(size, row_group))
+    scratch = max((one.scratch for one in _filters(chosen)), default=0)
+    held = (LARGE_DOCUMENT + scratch) * size + int(LARGE_DOCUMENT_GROUP * min(size, row_group))
     return max(memory, WORKER + PART_READING + held)

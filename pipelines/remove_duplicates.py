@@ -84,7 +84,7 @@ class RemoveDuplicates(FromParts):
         """As `footprints.passing`, of the largest part; of row numbers as `footprints.deciding`."""
         if self.by_rows:
             return footprints.deciding(*self.upstream.largest_part(), len(BY_ROWS))
-        return footprints.passing(*self.upstream.largest_part(), self.steps)
+        return footprints.passing(*self.upstream.largest_part(), self.upstream.text_bytes(), self.steps)
 
     def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
         """As every stage of documents; keeps the numbers of rows where the texts stand already."""
