@@ -99,6 +99,20 @@ def test_real_text_is_foreseen(workshop, web, processes, monkeypatch, split):
 
 @pytest.mark.slow
 @needs_data
+def test_the_rule_sets_are_foreseen(workshop, web, processes, monkeypatch):
+    """With the chunk cache that they share, of which a worker that gets all tasks fills the most."""
+    monkeypatch.setattr(inputs, "MIN_SPLIT", 8 << 20)
+    chain = ("gopher_repetition", "gopher_quality", "c4", "fineweb_quality")
+    path = text_recipe(workshop, web(100_000_000), steps=[{name: {}} for name in chain])
+    stages = planned(path)["stages"]
+    truth = measured(path, processes)
+    print(*zip(stages, truth, strict=True), sep="\n")
+    assert agree(stages, truth, ("tasks", "documents", "kept", "memory", "disk")) == {}
+    assert [one["memory"] for one in truth] <= [one["memory"] for one in stages]
+
+
+@pytest.mark.slow
+@needs_data
 def test_a_compressed_file_is_measured_by_a_look_inside(workshop, processes):
     path = text_recipe(workshop, Path(os.environ["MIDTRAIN_DATA"]) / "text/github_docs.jsonl.zst", steps=[])
     told = planned(path)
