@@ -236,7 +236,7 @@ def measure(
             is not read.
         prefixes: uint64, scratch, one more than the tokens of the longest document.
         sizes: uint32, scratch, three more; `words` may have its token stops in the same memory.
-        cells, table: uint32[2 * ngram_kernels.MOST_CELLS] and uint64[hash_table.room(tokens)], scratch.
+        cells, table: uint32[3 * ngram_kernels.MOST_CELLS] and uint64[hash_table.room(tokens)], scratch.
         values: float64[n, rules].
         rules: int16[n], the first broken rule or -1; written where `decide`.
         decide: whether to leave a document as soon as it is decided.

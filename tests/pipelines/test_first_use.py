@@ -40,9 +40,7 @@ def test_the_first_use_takes_less_than_a_minute_and_the_workers_share_it(worksho
         content = {"name": "first", "output": str(workshop.root / output), "sources": sources, "steps": STEPS}
         recipe = str(workshop.yaml(f"{output}.yaml", content))
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        started = processes.start(
-            "-m", "midtrain", "curate", recipe, "--workers", workers, NUMBA_CACHE_DIR=str(cache)
-        )
+        started = processes.start("-m", "midtrain", "curate", recipe, "--workers", workers, NUMBA_CACHE_DIR=str(cache))
         said = processes.end(started, 580)
         assert said.code == 0, said.err
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

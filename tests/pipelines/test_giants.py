@@ -42,7 +42,7 @@ def without_spaces():
 
 
 def punctuation():
-    marks = np.frombuffer(b"!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~", np.uint8)
+    marks = np.frombuffer(b":;!?()[]{}<>_#*&,\"'%=+", np.uint8)  # each a token, alone or with its neighbour
     return marks[np.random.default_rng(1).integers(0, len(marks), SIZE)].tobytes().decode()
 
 
