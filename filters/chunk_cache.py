@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from .document import DocumentBatch
 
@@ -114,13 +115,11 @@ class ChunkCache:
             memory_bytes=8 * words + 4 * (state[kernels.MASK] + 1),
         )
 
-    def arrays(self, longest: int) -> tuple[Any, ...]:
-        """What kernels take, for texts of at most `longest` bytes."""
-        if longest > len(self._tokens):
-            self._tokens = np.empty(longest, np.int32)
-        elif longest <= _TOKENS < len(self._tokens):
-            self._tokens = np.empty(_TOKENS, np.int32)
-        return self._slots, self._entries, self._arena, self._state, *self._block, self._tokens, *self._constants
+    def arrays(self, longest: int, stops: npt.NDArray[np.int32] | None = None) -> tuple[Any, ...]:
+        """What kernels take, for texts of at most `longest` bytes; as `opened`."""
+        if stops is None:
+            stops = self._tokens if longest <= _TOKENS else np.empty(longest, np.int32)
+        return self._slots, self._entries, self._arena, self._state, *self._block, stops, *self._constants
 
 
 _lock = threading.RLock()
@@ -128,14 +127,19 @@ _cache: ChunkCache | None = None
 
 
 @contextmanager
-def opened(batch: DocumentBatch) -> Iterator[tuple[Any, ...]]:
+def opened(batch: DocumentBatch, stops: npt.NDArray[np.int32] | None = None) -> Iterator[tuple[Any, ...]]:
     """The arrays of the process's cache, for kernels that look up pieces of the batch's texts; locked until the end.
 
     The kernels take them as one argument, and hand it to the leaves of `word_kernels` as it is.
+
+    Args:
+        batch: the documents.
+        stops: int32[at least the bytes of the longest text], where the tokens of a chunk that is too long to be kept
+            stop: at its end, as many as the chunk has bytes. None for an array of the cache's own.
     """
     with _lock:
         longest = int(np.diff(batch.text_offsets).max(initial=0))
-        yield _opened().arrays(longest)
+        yield _opened().arrays(longest, stops)
 
 
 def figures() -> Figures:

@@ -115,12 +115,13 @@ class GopherRepetition(Filter):
         bounds = self._highs()
         values, rules = np.empty((len(batch), len(bounds)), np.float64), np.empty(len(batch), np.int16)
         longest = int(np.diff(batch.text_offsets).max(initial=0))
-        prefixes, sizes = np.empty(longest + 1, np.uint64), np.empty(longest + 1, np.uint32)
-        cells, table = np.empty(2 * ngram_kernels.MOST_CELLS, np.uint32), np.empty(room(longest), np.uint64)
+        prefixes, sizes = np.empty(longest + 1, np.uint64), np.empty(longest + 3, np.uint32)
+        cells, table = np.empty(3 * ngram_kernels.MOST_CELLS, np.uint32), np.empty(room(longest), np.uint64)
         text, offsets, powers = batch.text_bytes, batch.text_offsets, ngram_kernels.powers()
         top = np.array(list(self.max_top_ngrams), np.uint64)
         duplicate = np.array(list(self.max_duplicate_ngrams), np.uint64)
-        with opened(batch) as words:
+        # A chunk's token stops lie in the end of `sizes`: each is read before what takes its place is written.
+        with opened(batch, sizes.view(np.int32)) as words:
             measure(
                 text, offsets, words, white_space(), powers, top, duplicate, bounds, prefixes, sizes, cells, table,
                 values, rules, decide,

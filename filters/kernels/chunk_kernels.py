@@ -249,6 +249,7 @@ def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, ke
     size = stop - start
     if size > np.uint64(LONGEST):
         state[OVERSIZE] += 1
+        token_stops = token_stops[np.uint64(len(token_stops)) - size :]
         tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
         describe(text, start, tokens, token_stops, classes, stop_words, entries, _0, arena, _0, False)
         return _0
@@ -275,6 +276,16 @@ def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, ke
 
 
 @view_leaf
+def first_stop(chunk: Any, words: Any) -> Any:
+    """The place of the first token stop of a chunk of the last block that is too long to be kept.
+
+    The stops take as many places as the chunk has bytes, the last ones there are. So they can share memory with an
+    array that is filled while they are read, one item a token from the text's first on.
+    """
+    return np.uint64(len(words[8])) - (words[5][chunk] - words[4][chunk])
+
+
+@view_leaf
 def look_up(text: Bytes, at: Any, stop: Any, words: Any) -> Any:
     """Looks up the next block of chunks of `text[at:stop]`: (number of chunks, where to go on).
 
@@ -286,7 +297,8 @@ def look_up(text: Bytes, at: Any, stop: Any, words: Any) -> Any:
     Returns:
         The number of chunks, 0 at the end of the text; `starts`, `stops` and `found` of `words` then hold each chunk's
         first byte, the one past its last, and the place of its entry in `entries`. The place 0 is that of a chunk which
-        is too long to be kept: it is the last of its block, and its tokens end at `start + token_stops`.
+        is too long to be kept: it is the last of its block, and its tokens end at `start` and its token stops, of
+        which `first_stop` says the place.
     """
     slots, entries, state = words[0], words[1], words[3]
     starts, stops, keys, found = words[4], words[5], words[6], words[7]

@@ -17,6 +17,16 @@ import numpy.typing as npt
 from .chunk_entries import BASE, scramble
 from .hash_table import count_key, count_of, empty_table
 from .kernel import view_leaf
+from .place_table import (
+    double_places,
+    empty_places,
+    first_slot,
+    is_full,
+    next_slot,
+    place_before,
+    place_in,
+    put_place,
+)
 
 UInt32 = npt.NDArray[np.uint32]
 UInt64 = npt.NDArray[np.uint64]
@@ -25,9 +35,11 @@ POWERS: Final = 1024  # powers of the base that are looked up; longer n-grams pa
 LEAST_CELLS: Final = 1 << 10
 MOST_CELLS: Final = 1 << 22  # of 4 bytes
 _CELLS_PER_TOKEN: Final = 4
+_MANY: Final = np.uint64(1 << 20)  # tokens of a document whose cells are too full, and whose table would be too large
 
 _SPREAD: Final = np.uint64(0x9E3779B97F4A7C15)
 _0, _1, _2, _5, _31, _64 = (np.uint64(number) for number in (0, 1, 2, 5, 31, 64))
+_SECOND: Final = np.uint64(0xD1B54A32D192ED03)  # another odd number
 _INVERSE: Final = np.uint64(pow(int(BASE), -1, 2**64))
 _WORD_1: Final = np.uint32(1)
 
@@ -164,6 +176,74 @@ def at_most_duplicate(prefixes: UInt64, sizes: UInt32, tokens: Any, n: Any, powe
 
 
 @view_leaf
+def _is_marked(cells: UInt32, first: Any, bit: Any) -> Any:
+    """Whether a bit of the cells from word `first` on is set."""
+    return cells[first + (bit >> _5)] >> np.uint32(bit & _31) & _WORD_1
+
+
+@view_leaf
+def _duplicate_of_many(
+    prefixes: UInt64, sizes: UInt32, tokens: Any, n: Any, powers: UInt64, cells: UInt32, table: UInt64, state: UInt64
+) -> Any:
+    """The rest of `duplicate_characters` for a document of many tokens, when the bits that were set twice are there.
+
+    Those share their bits with n-grams that occur once, so what they leave goes through other bits. What these leave is
+    told apart by a table that holds places, since keys with counts would take four times the memory.
+    """
+    bits = cell_bits(tokens)
+    shift = _64 - _5 - bits
+    again, twice = np.uint64(MOST_CELLS), np.uint64(2 * MOST_CELLS)
+    cells[: _1 << bits] = np.uint32(0)
+    cells[twice : twice + (_1 << bits)] = np.uint32(0)
+    for number in range(tokens - n + _1):
+        key, _ = _window(prefixes, sizes, np.uint64(number), n, powers)
+        if _is_marked(cells, again, key * _SPREAD >> shift):
+            bit = key * _SECOND >> shift
+            cells[twice + (bit >> _5)] |= np.uint32(_mark(cells, _0, bit)) << np.uint32(bit & _31)
+    empty_places(table, state)
+    total, at = _0, _0
+    while at + n <= tokens:
+        key, size = _window(prefixes, sizes, at, n, powers)
+        if (
+            _is_marked(cells, again, key * _SPREAD >> shift)
+            and _is_marked(cells, twice, key * _SECOND >> shift)
+            and _stood_before(prefixes, sizes, n, powers, table, state, at, key)
+        ):
+            total += size
+            at += n
+        else:
+            at += _1
+    return total
+
+
+@view_leaf
+def _stood_before(
+    prefixes: UInt64, sizes: UInt32, n: Any, powers: UInt64, table: UInt64, state: UInt64, at: Any, key: Any
+) -> Any:
+    """Whether the table holds a place of an n-gram with this key; if not, puts `at` there."""
+    slot = first_slot(state, key)
+    while True:
+        place = place_in(table, state, slot)
+        if place == _0:
+            break
+        if _window(prefixes, sizes, place - _1, n, powers)[0] == key:
+            return True
+        slot = next_slot(state, slot)
+    put_place(table, state, slot, at + _1)
+    if is_full(state):
+        before = double_places(table, state)
+        for old in range(before):
+            place = place_before(table, state, np.uint64(old))
+            if place != _0:
+                other, _ = _window(prefixes, sizes, place - _1, n, powers)
+                slot = first_slot(state, other)
+                while place_in(table, state, slot) != _0:
+                    slot = next_slot(state, slot)
+                put_place(table, state, slot, place)
+    return False
+
+
+@view_leaf
 def duplicate_characters(
     prefixes: UInt64, sizes: UInt32, tokens: Any, n: Any, powers: UInt64, cells: UInt32, table: UInt64, state: UInt64
 ) -> Any:
@@ -180,6 +260,8 @@ def duplicate_characters(
         bit = key * _SPREAD >> (_64 - _5 - bits)
         place = again + (bit >> _5)
         cells[place] |= np.uint32(_mark(cells, _0, bit)) << np.uint32(bit & _31)
+    if tokens > _MANY:
+        return _duplicate_of_many(prefixes, sizes, tokens, n, powers, cells, table, state)
     empty_table(table, state)
     total, at = _0, _0
     while at + n <= tokens:

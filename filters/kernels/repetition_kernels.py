@@ -234,8 +234,9 @@ def measure(
         top, duplicate: uint64[...], the n of the n-grams whose most frequent one, and whose duplicates are asked for.
         bounds: float64[rules], the largest value that is kept, infinite where there is no bound; that of `CHARACTERS`
             is not read.
-        prefixes, sizes: uint64 and uint32, scratch, one more than the tokens of the longest document.
-        cells, table: uint32[2 * ngram_kernels.MOST_CELLS] and uint64[hash_table.room(tokens)], scratch.
+        prefixes: uint64, scratch, one more than the tokens of the longest document.
+        sizes: uint32, scratch, three more; `words` may have its token stops in the same memory.
+        cells, table: uint32[3 * ngram_kernels.MOST_CELLS] and uint64[hash_table.room(tokens)], scratch.
         values: float64[n, rules].
         rules: int16[n], the first broken rule or -1; written where `decide`.
         decide: whether to leave a document as soon as it is decided.

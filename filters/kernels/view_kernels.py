@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from .characters import SENTENCE_END, UNICODE_PUNCTUATION
 from .chunk_entries import ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, decode
-from .chunk_kernels import look_up
+from .chunk_kernels import first_stop, look_up
 from .kernel import kernel, view_leaf
 from .word_kernels import is_joined, token_characters
 
@@ -27,7 +27,7 @@ _HALF: Final = np.uint64(0xFFFFFFFF)
 def _token_stop(text: Bytes, at: Any, chunk: Any, entry: Any, token: Any, words: Any) -> Any:
     """One past the last byte of a token of a chunk of the last block, which begins at byte `at`."""
     if entry == _0:
-        return words[4][chunk] + np.uint64(words[8][token])
+        return words[4][chunk] + np.uint64(words[8][first_stop(chunk, words) + token])
     for _ in range(token_characters(entry, token, words)):
         lead = text[at]
         at += np.uint64(1 + (lead >= 0xC0) + (lead >= 0xE0) + (lead >= 0xF0))

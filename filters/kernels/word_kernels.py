@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .chunk_entries import ENTRY_LENGTHS, ENTRY_ONE_MORE, ENTRY_OUT_0, ENTRY_STARTS, hash_token
-from .chunk_kernels import look_up
+from .chunk_kernels import first_stop, look_up
 from .kernel import kernel, view_leaf
 
 Bytes = npt.NDArray[np.uint8]
@@ -94,8 +94,9 @@ def token_hash(text: Bytes, chunk: Any, entry: Any, token: Any, words: Any) -> A
     entries, arena = words[1], words[2]
     if entry == _0:
         start, stops = words[4][chunk], words[8]
-        begin = start + np.uint64(stops[token - _1]) if token else start
-        return hash_token(text, begin, start + np.uint64(stops[token]))
+        place = first_stop(chunk, words) + token
+        begin = start + np.uint64(stops[place - _1]) if token else start
+        return hash_token(text, begin, start + np.uint64(stops[place]))
     characters = token_characters(entry, token, words)
     if entries[entry + _2] & _HALF <= _3:
         return entries[entry + _5 + token], characters

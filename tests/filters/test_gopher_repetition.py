@@ -241,3 +241,22 @@ def test_a_giant_document_takes_seconds(make_batch: Make, text: str) -> None:
     start = time.process_time()
     assert not GopherRepetition().decide(batch).keep[0] or text[1] == "a"
     assert time.process_time() - start < 10
+
+
+@pytest.mark.slow
+def test_duplicates_among_many_tokens_are_the_published_ones(make_batch: Make) -> None:
+    """More than 2^20 tokens are told apart by places in place of keys, in a table that grows many times."""
+    rng = np.random.default_rng(3)
+    known = np.array(["".join(rng.choice(list("bdfgkz"), 5)) for _ in range(300)])
+    first = known[rng.integers(0, len(known), 900_000)]
+    pieces = [first[start : start + length] for start, length in zip(*rng.integers(1, 890_000, (2, 9)), strict=True)]
+    again = [piece[: rng.integers(4, 60_000)] for piece in pieces]
+    words = np.concatenate([first, *again, known[rng.integers(0, 4, 50_000)]])
+    assert len(words) > 1 << 20
+    text = " ".join(words)
+    step = GopherRepetition(max_top_ngrams={}, max_duplicate_ngrams={2: 0.1, 5: 0.1, 10: 0.1})
+    ours = step.scores(make_batch([text]))
+    for n in step.max_duplicate_ngrams:
+        theirs = published.find_all_duplicate(words.tolist(), n) / len(text)
+        assert theirs > 0.05
+        assert ours[f"duplicate_{n}_grams"][0] == pytest.approx(theirs, abs=1e-12)

@@ -1,0 +1,62 @@
+"""The first use of the rule sets on a machine compiles their kernels: how long that takes, and that it is done once.
+
+Slow: it compiles all of them, in a cache of its own.
+"""
+
+import resource
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+FIRST, LATER = 60, 10  # seconds of one core
+STEPS = [
+    {"url": {"soft_words": ["casino", "poker", "bonus"]}},
+    {"language": {"keep": ["en"], "min_score": 0.65}},
+    {"length": {"min_characters": 10}},
+    {"gopher_repetition": {}},
+    {"gopher_quality": {}},
+    {"c4": {}},
+    {"fineweb_quality": {}},
+]
+PROSE = "The cat sat on the mat, and that was all that the cat number {} ever did to be of use to them.\n"
+
+
+def compiled(cache: Path):
+    """The compiled kernels of a cache, with what a file that was written again would change."""
+    return {path: path.stat().st_mtime_ns for path in cache.rglob("*.nbc")}
+
+
+def test_the_first_use_takes_less_than_a_minute_and_the_workers_share_it(workshop, processes, capsys):
+    cache = workshop.root / "kernels"
+    sources = []
+    for name in ("a", "b"):
+        texts = ["".join(PROSE.format(number * row) for number in range(40)) for row in range(5)]
+        path = workshop.jsonl(f"{name}.jsonl", [{"text": text, "url": "http://a.org/"} for text in texts])
+        sources.append({"name": name, "path": str(path)})
+
+    def curate(output, workers):
+        content = {"name": "first", "output": str(workshop.root / output), "sources": sources, "steps": STEPS}
+        recipe = str(workshop.yaml(f"{output}.yaml", content))
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        started = processes.start("-m", "midtrain", "curate", recipe, "--workers", workers, NUMBA_CACHE_DIR=str(cache))
+        said = processes.end(started, 580)
+        assert said.code == 0, said.err
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    first = curate("first", "0")
+    kernels = compiled(cache)
+    assert len(kernels) > 8
+    later = curate("later", "0")
+    curate("two", "2")
+    events = [one for one in workshop.events("two") if one["event"] == "task_finished"]
+    with capsys.disabled():
+        own = ", ".join(f"{one['cpu']:.1f}" for one in events)
+        print(f"\nfirst use {first:.1f} s, {len(kernels)} kernels; then {later:.1f} s; two workers' tasks {own} s")
+    assert compiled(cache) == kernels
+    assert first < FIRST
+    assert later < LATER
+    assert len(events) == 2
+    assert all(one["cpu"] < LATER for one in events)
