@@ -134,8 +134,8 @@ def opened(batch: DocumentBatch, stops: npt.NDArray[np.int32] | None = None) -> 
 
     Args:
         batch: the documents.
-        stops: int32[at least the bytes of the longest text], where the tokens of a chunk that is too long to be kept
-            stop: at its end, as many as the chunk has bytes. None for an array of the cache's own.
+        stops: int32[at least the bytes of the longest text], for where the tokens of a chunk stop: at
+            its end, as many as the chunk has bytes. Its beginning is not written. None for an array of the cache's own.
     """
     with _lock:
         longest = int(np.diff(batch.text_offsets).max(initial=0))

@@ -247,9 +247,9 @@ def _find_or_add(text: Bytes, start: Any, stop: Any, first: Any, second: Any, ke
     token_stops, classes, stop_words = words[8], words[9], words[10]
     pages, kinds, lengths, rules, strings, masks = words[12]
     size = stop - start
+    token_stops = token_stops[np.uint64(len(token_stops)) - size :]
     if size > np.uint64(LONGEST):
         state[OVERSIZE] += 1
-        token_stops = token_stops[np.uint64(len(token_stops)) - size :]
         tokens = np.uint64(tokenize(text, start, stop, pages, kinds, lengths, rules, strings, masks, token_stops))
         describe(text, start, tokens, token_stops, classes, stop_words, entries, _0, arena, _0, False)
         return _0
