@@ -15,7 +15,7 @@ STEPS = [
     {"url": {"soft_words": ["casino", "poker", "bonus"]}},
     {"language": {"keep": ["en"], "min_score": 0.65}},
     {"length": {"min_characters": 10}},
-    {"gopher_repetition": {}},
+    {"gopher_repetition": {"max_top_ngrams": {"2": 1}, "max_duplicate_ngrams": {"5": 1}}},
     {"gopher_quality": {}},
     {"c4": {}},
     {"fineweb_quality": {}},
@@ -32,7 +32,7 @@ def test_the_first_use_takes_less_than_a_minute_and_the_workers_share_it(worksho
     cache = workshop.root / "kernels"
     sources = []
     for name in ("a", "b"):
-        texts = ["".join(PROSE.format(number * row) for number in range(40)) for row in range(5)]
+        texts = ["".join(PROSE.format(f"{row}{number}") for number in range(40)) for row in range(5)]
         path = workshop.jsonl(f"{name}.jsonl", [{"text": text, "url": "http://a.org/"} for text in texts])
         sources.append({"name": name, "path": str(path)})
 
