@@ -15,6 +15,7 @@ import importlib
 import importlib.util
 import inspect
 import json
+import logging
 import pkgutil
 import re
 import typing
@@ -175,6 +176,8 @@ def _made(name: str, arguments: str) -> Block:
     _check_packages(name, block)
     _take_what_is_installed()
     datatrove_files.guard()
+    # Without a network it goes on with the suffixes that it brings, behind pages of tracebacks.
+    logging.getLogger("tldextract").setLevel(logging.CRITICAL)
     given = {key: converted(block, key, value) for key, value in json.loads(arguments).items()}
     if "seed" in parameters(block) and given.get("seed") is None:
         given["seed"] = 0  # unseeded, every run would give another result
