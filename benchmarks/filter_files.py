@@ -22,6 +22,7 @@ from datatrove.pipeline.writers import JsonlWriter, ParquetWriter
 from midtrain.filters import chunk_cache
 from midtrain.filters.document import DocumentBatch
 from midtrain.filters.rules import Filter
+from midtrain.pipelines import inputs
 from midtrain.pipelines import recipe as recipes
 from midtrain.pipelines.curate import plan
 from midtrain.pipelines.documents import DocumentStage
@@ -47,6 +48,9 @@ def write_slice(texts: Sequence[str], folder: Path) -> dict[str, Path]:
     lines = b"".join(orjson.dumps(row) + b"\n" for row in rows)
     paths["jsonl.zst"].write_bytes(zstandard.ZstdCompressor().compress(lines))
     return paths
+
+
+inputs.MIN_SPLIT = 64 << 20  # the file is one task, as one of a large corpus
 
 
 def stage_of(steps: Sequence[Filter], path: Path, folder: Path) -> DocumentStage:
