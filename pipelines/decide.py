@@ -77,12 +77,19 @@ def look(recipe: Recipe) -> Looked:
 
 def _planned(recipe: Recipe) -> list[DocumentStage]:
     """The stages of a recipe whose scores are there; where there is no output at all, no input is looked at."""
+    name = recipe.loaded.document.name
+    if not filters(recipe.steps):
+        raise ConfigError(
+            "the recipe has no thresholds: none of its steps looks at one document at a time",
+            where=name,
+            fix="midtrain curate needs no scores for it",
+        )
     if not storage.names(recipe.output / "stages"):
         raise ConfigError(
             "no run has kept these scores",
             where=str(recipe.output),
             seen="no scores at all",
-            fix=f"midtrain curate {recipe.loaded.document.name} --scores",
+            fix=f"midtrain curate {name} --scores",
         )
     stages = plan(recipe, scores=True)
     check(stages, recipe)
@@ -95,14 +102,7 @@ def check(stages: Sequence[DocumentStage], recipe: Recipe) -> None:
     Raises:
         ConfigError: there are none, or of other options: which.
     """
-    scored = next((stage for stage in stages if stage.scoring), None)
-    name = recipe.loaded.document.name
-    if scored is None:
-        raise ConfigError(
-            "the recipe has no thresholds: none of its steps looks at one document at a time",
-            where=name,
-            fix="midtrain curate needs no scores for it",
-        )
+    scored = next(stage for stage in stages if stage.scoring)
     if scored.manifest() is not None:
         return
     raise ConfigError(
@@ -110,7 +110,7 @@ def check(stages: Sequence[DocumentStage], recipe: Recipe) -> None:
         where=str(recipe.output),
         seen=_nearest(scored, recipe.output),
         expected="scores of the same inputs and steps, of which only bounds may differ: " + _bounds(scored),
-        fix=f"midtrain curate {name} --scores",
+        fix=f"midtrain curate {recipe.loaded.document.name} --scores",
     )
 
 
