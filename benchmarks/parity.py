@@ -108,8 +108,11 @@ def main() -> None:
         parser.error("give --data DIR or set MIDTRAIN_DATA")
     total = Found()
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
-        for found in pool.imap_unordered(compare, _jobs(arguments.data, arguments.every, arguments.only)):
+        jobs = _jobs(arguments.data, arguments.every, arguments.only)
+        for number, found in enumerate(pool.imap_unordered(compare, jobs), 1):
             total.add(found)
+            if number % (len(jobs) // 10 + 1) == 0:  # half an hour is long enough to want to know
+                print(f"{number} of {len(jobs)} batches, {sum(total.differ.values())} differences", flush=True)
     _report(total)
     if arguments.json:
         rows = [
