@@ -24,7 +24,7 @@ from .executor import IN_FLIGHT_PER_WORKER, WITH_THE_JOB, Done, Job, Outcome, de
 from .stage import Stage
 
 PACKAGE = Path(__file__).parents[1]
-SHIPPED = ("*.py", "*.yaml", "*.jinja", "py.typed")
+SHIPPED = ("*.py", "*.yaml", "*.jinja", "*.npz", "py.typed")
 LEFT_OUT = {"tests", "benchmarks", "experiments", "docs", "examples", "build", "dist"}
 SETTINGS = {
     # A node that vanishes without closing its connections is noticed within about half a minute.

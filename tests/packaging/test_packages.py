@@ -5,6 +5,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
+from midtrain.pipelines.cluster import SHIPPED
 
 ROOT = Path(__file__).parents[2]
 NEVER_PACKED = {"tests", "benchmarks", "experiments", "examples", "docs", "build", "dist", "out", "runs"}
@@ -37,6 +38,11 @@ def test_every_data_file_of_a_package_is_packed(package: str) -> None:
     patterns = SETUPTOOLS["package-data"].get(package, [])
     lost = [name for name in data_files(package) if not any(fnmatch(name, pattern) for pattern in patterns)]
     assert lost == []
+
+
+@pytest.mark.parametrize("package", sorted(set(SETUPTOOLS["packages"]) - {"midtrain"}))
+def test_every_data_file_of_a_package_is_shipped_to_a_cluster(package: str) -> None:
+    assert [name for name in data_files(package) if not any(fnmatch(name, pattern) for pattern in SHIPPED)] == []
 
 
 @pytest.mark.parametrize("package", SETUPTOOLS["package-data"])
