@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..english.tokenizer import tokenize
+from .byte_masks import count_bits, range_bits
 from .chunk_entries import ENTRY, ENTRY_HITS, ENTRY_SIZE_BITS, describe
-from .kernel import view_leaf
-from .machine import load_8, lowest_bit
-from .spans import space_bytes
+from .kernel import inlined, view_leaf
+from .machine import load_8, lowest_bit, prefetch
+from .spans import wide_space_bytes
 
 Bytes = npt.NDArray[np.uint8]
 Int64 = npt.NDArray[np.int64]
@@ -38,10 +39,11 @@ STATES: Final = 7
 _SLOT_ENTRY_BITS: Final = 22
 _TAG_SHIFT: Final = 54
 
-_0, _1, _2, _3, _8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8)
+_0, _1, _2, _3, _8, _16 = (np.uint64(number) for number in (0, 1, 2, 3, 8, 16))
+_62, _63, _64 = np.uint64(62), np.uint64(63), np.uint64(64)
+_ONE: Final = np.uint8(1)
 _BYTE: Final = np.uint64(0xFF)
-_ONES: Final = np.uint64(0x0101010101010101)
-_TOPS: Final = np.uint64(0x8080808080808080)
+_ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 # Odd multipliers: the first constants of xxh64 (Collet) and of MurmurHash3's finalizer (Appleby).
 _P0: Final = np.uint64(0x9E3779B185EBCA87)
 _P1: Final = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -64,77 +66,150 @@ def _eight(text: Bytes, at: Any) -> Any:
     return word
 
 
-@view_leaf
-def _may_be_space(word: Any) -> Any:
-    """The top bit of each byte that may begin white space: up to 0x20, 0xC2, 0xE0-0xE3.
+@inlined
+def _wide_space_bits(text: Bytes, at: Any, stop: Any, two: Any, three: Any) -> Any:
+    """Of bytes that may begin white space of two and of three bytes, as bits: (those that do, those that do)."""
+    second = at + _1
+    if two:
+        two &= range_bits(text, second, stop, np.uint8(0x85), _ONE) | range_bits(
+            text, second, stop, np.uint8(0xA0), _ONE
+        )
+    if three:
+        three &= range_bits(text, second, stop, np.uint8(0x80), np.uint8(2)) | range_bits(
+            text, second, stop, np.uint8(0x9A), _ONE
+        )
+    found, rest = _0, three
+    while rest:
+        place = lowest_bit(rest)
+        byte = at + place
+        if wide_space_bytes(text[byte], text[byte + _1], text[byte + _2]):
+            found |= _1 << place
+        rest &= rest - _1
+    return two, found
 
-    The lowest bit that is set is right; a borrow can set wrong ones above it, which the caller looks at again.
+
+@inlined
+def _space_bits(text: Bytes, at: Any, stop: Any, carry: Any) -> Any:
+    """Which of 64 bytes from `at` on are white space, or behind `stop`, as bits: (they, those of the next 64).
+
+    `carry` has the bits that the 64 bytes before gave for these.
     """
-    low = (word - _ONES * np.uint64(0x21)) & ~word
-    wide = word ^ _ONES * np.uint64(0xC2)
-    three = (word & _ONES * np.uint64(0xFC)) ^ _ONES * np.uint64(0xE0)
-    return (low | (wide - _ONES) & ~wide | (three - _ONES) & ~three) & _TOPS
+    bits = carry | range_bits(text, at, stop, np.uint8(0x09), np.uint8(5))
+    bits |= range_bits(text, at, stop, np.uint8(0x1C), np.uint8(5))
+    two = range_bits(text, at, stop, np.uint8(0xC2), _ONE)
+    three = range_bits(text, at, stop, np.uint8(0xE1), np.uint8(3))
+    carry = _0
+    if two | three:
+        two, three = _wide_space_bits(text, at, stop, two, three)
+        bits |= two | two << _1 | three | three << _1 | three << _2
+        carry = two >> _63 | three >> _63 | three >> _62
+    if stop - at < _64:
+        bits |= _ALL << (stop - at)
+    return bits, carry
+
+
+@inlined
+def _write_places(bits: Any, at: Any, places: UInt64, count: Any) -> Any:
+    """Writes `at` + the place of each bit behind the first `count` places, and gives their new number.
+
+    Eight are written at a time, whether there are so many or not, as a branch for each would often be guessed wrong.
+    """
+    total = count + count_bits(bits)
+    while bits:
+        for place in range(8):
+            places[count + np.uint64(place)] = at + lowest_bit(bits)
+            bits &= bits - _1
+        count += _8
+    return total
 
 
 @view_leaf
-def _find_chunks(text: Bytes, at: Any, stop: Any, spaces: Bytes, starts: UInt64, stops: UInt64, keys: UInt64) -> Any:
-    """The next chunks of `text[at:stop]`, at most a block, with their keys: (number, where to go on).
+def _find_chunks(text: Bytes, at: Any, stop: Any, starts: UInt64, stops: UInt64) -> Any:
+    """The next chunks of `text[at:stop]`, at most a block: (number, where to go on).
 
-    A chunk of at most 16 bytes is its own key; that of a longer one is two hashes of 64 bits. The last may be one that
-    is too long to be kept, and ends the block.
+    The last may be one that is too long to be kept, and ends the block.
     """
-    count = _0
-    while count < np.uint64(BLOCK):
-        while at < stop:
-            width = space_bytes(text, at, stop, spaces)
-            if width == _0:
-                break
-            at += width
-        if at >= stop:
-            break
-        start = at
-        first, second = _0, _0
-        eights, inside = _0, True
-        while inside:
-            word = _eight(text, at)
-            found = _may_be_space(word)
-            size = _8
-            while found != _0:
-                place = lowest_bit(found) >> _3
-                if at + place >= stop:
-                    break
-                byte = word >> (place << _3) & _BYTE
-                if byte == np.uint64(0x20) or space_bytes(text, at + place, stop, spaces) != _0:
-                    size, inside = place, False
-                    break
-                found &= found - _1
-            if at + size >= stop:
-                size, inside = stop - at, False
-            if size < _8:
-                word &= (_1 << (size << _3)) - _1
-            if eights == _0:
-                first = word
-            elif eights == _1:
-                second = word
-            elif size != _0:
-                if eights == _2:
-                    first, second = (first ^ second * _P1) * _P0, (second + first * _P3) * _P2
-                first = (first ^ word) * _P0
-                first ^= first >> np.uint64(31)
-                second = (second + word) * _P2
-                second = second << np.uint64(29) | second >> np.uint64(35)
-            eights += _1
-            at += size
-        size = at - start
-        key = (first * _P0) ^ ((second + size) * _P1)
-        key = (key ^ key >> np.uint64(32)) * _P3
-        starts[count], stops[count] = start, at
-        place = count * np.uint64(3)
-        keys[place], keys[place + _1], keys[place + _2] = first, second, key ^ key >> np.uint64(29)
-        count += _1
-        if size > np.uint64(LONGEST):
-            break
-    return count, at
+    begun, ended, before, carry = _0, _0, _1, _0
+    while at < stop and begun <= np.uint64(BLOCK - 32):  # chunks that can begin in 64 bytes
+        spaces, carry = _space_bits(text, at, stop, carry)
+        behind = spaces << _1 | before
+        before = spaces >> _63
+        open_one = begun > ended
+        first = ended
+        begun = _write_places(~spaces & behind, at, starts, begun)
+        ended = _write_places(spaces & ~behind, at, stops, ended)
+        at += _64
+        if open_one and ended > first and stops[first] - starts[first] > np.uint64(LONGEST):
+            return first + _1, stops[first]
+    if begun > ended:
+        if at < stop:
+            return ended, starts[ended]
+        stops[ended] = stop
+        return begun, stop
+    return ended, min(at + count_bits(carry), stop)
+
+
+@view_leaf
+def _long_key(text: Bytes, at: Any, size: Any) -> Any:
+    """The two words of the key of a chunk by a loop, for one that is long or stands at the end of the text.
+
+    A chunk of at most 16 bytes is its own key; that of a longer one is two hashes of 64 bits.
+    """
+    first, second, eights = _0, _0, _0
+    while True:
+        word = _eight(text, at)
+        if size < _8:
+            word &= (_1 << (size << _3)) - _1
+        if eights == _0:
+            first = word
+        elif eights == _1:
+            second = word
+        else:
+            if eights == _2:
+                first, second = (first ^ second * _P1) * _P0, (second + first * _P3) * _P2
+            first = (first ^ word) * _P0
+            first ^= first >> np.uint64(31)
+            second = (second + word) * _P2
+            second = second << np.uint64(29) | second >> np.uint64(35)
+        if size <= _8:
+            return first, second
+        eights += _1
+        at += _8
+        size -= _8
+
+
+@inlined
+def _low_bytes(word: Any, count: Any) -> Any:
+    """The lowest `count` bytes of a word, up to 8; shifted twice, as one shift by 64 bits is none."""
+    return word & ~(_ALL << (count << _2) << (count << _2))
+
+
+@inlined
+def _hash_key(first: Any, second: Any, size: Any) -> Any:
+    """The 64-bit hash of a key and the chunk's bytes."""
+    key = (first * _P0) ^ ((second + size) * _P1)
+    key = (key ^ key >> np.uint64(32)) * _P3
+    return key ^ key >> np.uint64(29)
+
+
+@view_leaf
+def _find_keys(text: Bytes, count: Any, starts: UInt64, stops: UInt64, keys: UInt64, slots: UInt32, mask: Any) -> None:
+    """Writes the keys of the chunks found, three words each: two of the key, and their hash."""
+    end = np.uint64(len(text))
+    for chunk in range(count):
+        number = np.uint64(chunk)
+        start = starts[number]
+        size = stops[number] - start
+        if size <= _16 and start + _16 <= end:
+            low = min(size, _8)
+            first = _low_bytes(load_8(text, start), low)
+            second = _low_bytes(load_8(text, start + _8), size - low)
+        else:
+            first, second = _long_key(text, start, size)
+        key = _hash_key(first, second, size)
+        place = number * _3
+        keys[place], keys[place + _1], keys[place + _2] = first, second, key
+        prefetch(slots, key & mask)
 
 
 @view_leaf
@@ -167,11 +242,9 @@ def _put_slot(slots: UInt32, mask: Any, key: Any, entry: Any) -> None:
 
 @view_leaf
 def _entry_key(entries: UInt64, entry: Any) -> Any:
-    """The 64-bit hash of the chunk whose entry begins at word `entry`, as `_find_chunks` makes it."""
+    """The 64-bit hash of the chunk whose entry begins at word `entry`, as `_find_keys` makes it."""
     size = entries[entry + np.uint64(4)] >> np.uint64(ENTRY_SIZE_BITS) & _BYTE
-    key = (entries[entry] * _P0) ^ ((entries[entry + _1] + size) * _P1)
-    key = (key ^ key >> np.uint64(32)) * _P3
-    return key ^ key >> np.uint64(29)
+    return _hash_key(entries[entry], entries[entry + _1], size)
 
 
 @view_leaf
@@ -303,11 +376,14 @@ def look_up(text: Bytes, at: Any, stop: Any, words: Any) -> Any:
     slots, entries, state = words[0], words[1], words[3]
     starts, stops, keys, found = words[4], words[5], words[6], words[7]
     _make_room(slots, entries, words[2], state)
-    count, at = _find_chunks(text, at, stop, words[11], starts, stops, keys)
+    count, at = _find_chunks(text, at, stop, starts, stops)
     mask = np.uint64(state[MASK])
+    _find_keys(text, count, starts, stops, keys, slots, mask)
     for chunk in range(count):
         key = keys[chunk * _3 + _2]
-        found[chunk] = slots[_slot_of(slots, mask, key)]
+        slot = slots[_slot_of(slots, mask, key)]
+        found[chunk] = slot
+        prefetch(entries, (np.uint64(slot) & np.uint64((1 << _SLOT_ENTRY_BITS) - 1)) * np.uint64(ENTRY))
     for chunk in range(count):
         entry = (np.uint64(found[chunk]) & np.uint64((1 << _SLOT_ENTRY_BITS) - 1)) * np.uint64(ENTRY)
         first, second, size = keys[chunk * _3], keys[chunk * _3 + _1], stops[chunk] - starts[chunk]
