@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.filters import chunk_cache
 from midtrain.filters.document import DocumentBatch
-from midtrain.filters.kernels.chunk_kernels import LONGEST, look_up
+from midtrain.filters.kernels.chunk_bounds import LONGEST
+from midtrain.filters.kernels.chunk_kernels import look_up
 from midtrain.filters.kernels.kernel import kernel
 
 Make = Callable[[Sequence[str]], DocumentBatch]
