@@ -64,7 +64,7 @@ class ChunkCache:
     """The arrays of a cache; `opened` lends those of the process.
 
     Args:
-        entries: chunks that it may keep, at least 2 * `chunk_kernels.BLOCK`.
+        entries: chunks that it may keep, at least 2 * `chunk_bounds.BLOCK`.
         slots: a power of two, more than the entries.
         arena: words for the tokens of chunks of more than three tokens.
     """
@@ -73,6 +73,7 @@ class ChunkCache:
         from .english import tables
         from .kernels import chunk_kernels as kernels
         from .kernels.characters import classes
+        from .kernels.chunk_bounds import BLOCK
         from .kernels.chunk_entries import ENTRY
         from .kernels.spans import white_space
         from .kernels.word_kernels import DEFAULT_STOP_WORDS, hash_in_order
@@ -84,7 +85,7 @@ class ChunkCache:
         self._state = np.zeros(kernels.STATES, np.int64)
         self._tokens = np.empty(_TOKENS, np.int32)
         self._first_slots = min(slots, _FIRST_SLOTS)
-        block = kernels.BLOCK
+        block = BLOCK
         self._block = (
             np.empty(block, np.uint64),
             np.empty(block, np.uint64),

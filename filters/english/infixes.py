@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..kernels.kernel import view_leaf
-from .classes import ALPHA, ALPHA_LOWER, ALPHA_UPPER, DIGIT, INFIX, OPERATOR, QUOTE, classes_of, width
+from .classes import ALPHA, ALPHA_LOWER, ALPHA_UPPER, DELIMITER, DIGIT, INFIX, OPERATOR, QUOTE, classes_of, width
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -86,7 +86,12 @@ def split_infixes(
     at, begin, left = start, start, _NONE
     while at < stop:
         here = classes_of(text, at, pages, classes)
-        cut = _infix_bytes(text, at, stop, left, here, pages, classes)
+        if not here & DELIMITER:  # nearly all of ASCII; beyond it only dashes and INFIX are looked at
+            left = here
+            at += _1
+            continue
+        looked_at = text[at] < 0x80 or text[at] == 0xE2 or here & INFIX != 0
+        cut = _infix_bytes(text, at, stop, left, here, pages, classes) if looked_at else _0
         if cut == _0:
             left = here
             at += width(text, at)

@@ -38,5 +38,22 @@ def _lowest_bit(typing_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
+def _prefetch(typing_context: Any, array: Any, at: Any) -> Any:
+    """Asks for the line of the item `array[at]` of a contiguous array, and waits for nothing; not checked."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = _arrays.make_array(signature.args[0])(context, builder, arguments[0]).data
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        place = builder.bitcast(_code.gep_inbounds(builder, data, arguments[1]), byte)
+        function = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        callee = _code.get_or_insert_function(builder.module, function, "llvm.prefetch.p0i8")
+        # To be read, to stay in the nearest memory, data.
+        builder.call(callee, [place, *(ir.Constant(number, value) for value in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.uint64), generate
+
+
 load_8: Any = intrinsic(_load_8)
 lowest_bit: Any = intrinsic(_lowest_bit)
+prefetch: Any = intrinsic(_prefetch)

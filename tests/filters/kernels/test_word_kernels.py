@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.filters import chunk_cache
 from midtrain.filters.document import DocumentBatch
-from midtrain.filters.kernels import chunk_kernels
+from midtrain.filters.kernels import chunk_bounds
 from midtrain.filters.kernels import word_kernels as kernels
 from midtrain.filters.kernels.kernel import kernel
 
@@ -117,7 +117,7 @@ def test_stop_words_of_a_recipe_are_found(make_batch: Make, hostile_texts: st.Se
 
 def mixed_texts() -> list[str]:
     """Documents whose chunks fill blocks to the brim and over: of one token, of several, too long to be kept."""
-    block = chunk_kernels.BLOCK
+    block = chunk_bounds.BLOCK
     sizes = (block - 1, block, block + 1, 2 * block, 3 * block + 7)
     plain = [" ".join(f"w{size}x{i}" for i in range(size)) for size in sizes]
     several = [" ".join(f"a,b;{i}:(c)" for i in range(size)) for size in sizes]
