@@ -99,7 +99,9 @@ class Cluster:
         self.net = net
         self.no_links, self.no_memory, self.no_disk = no_links, no_memory, ""  # why links cannot be cut, and so on
         self.python = bare_python(folder / "venv")
-        shutil.copyfile(poison.__file__, packages_of(self.python) / "sitecustomize.py")
+        packages = packages_of(self.python)  # a sitecustomize.py would stand behind that which Debian's Python brings
+        shutil.copyfile(poison.__file__, packages / "midtrain_poison.py")
+        (packages / "midtrain_poison.pth").write_text("import midtrain_poison; midtrain_poison.install()\n")
         (folder / "token").write_text(secrets.token_hex(32))
         self.secret = f"made-up-{secrets.token_hex(16)}"  # of the store beside the head, where one is started
         self.disk = folder / "disk"

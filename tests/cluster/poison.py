@@ -1,6 +1,6 @@
 """Documents that break what judges them, put into workers and drivers of tests from outside.
 
-As `sitecustomize` of the workers' Python, or imported by a driver's wrapper, it waits for the import of a filter
+Named by a .pth of the workers' Python, or imported by a driver's wrapper, it waits for the import of a filter
 and changes what that does with marked texts; nothing of the product knows of it. Costs a pause a task, without which a
 small corpus would be done before anything could be broken.
 """
@@ -85,7 +85,3 @@ def install(harmless: bool = False, pause: float = PAUSE) -> None:
         pause: seconds that each task takes longer.
     """
     sys.meta_path.insert(0, _Finder(harmless, pause))
-
-
-if __name__ == "sitecustomize":
-    install()
