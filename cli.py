@@ -101,9 +101,7 @@ def curate(
     if dry_run:
         _show(summaries.stages(pipeline.plan(loaded, scores)), as_json)
         return
-    progress = _progress(as_json)
-    with _at_work(progress):
-        executor = _executor(ray, workers, memory, progress)
+    with _at_work(ray, workers, memory, as_json) as (executor, progress):
         result = pipeline.curate(loaded, executor, progress, overwrite, stall * 60, scores)
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
@@ -131,9 +129,8 @@ def decide(
     if dry_run:
         _show(summaries.looked(pipeline.look(loaded), loaded.spec.output), as_json)
         return
-    progress = _progress(as_json)
-    with _at_work(progress):
-        result = pipeline.decide(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
+    with _at_work(ray, workers, memory, as_json) as (executor, progress):
+        result = pipeline.decide(loaded, executor, progress, overwrite, stall * 60)
     _show(summaries.curated(result, loaded.spec.output), as_json)
 
 
@@ -189,9 +186,8 @@ def build(
     if dry_run:
         _show(summaries.stages(pipeline.stages_of(loaded).shards), as_json)
         return
-    progress = _progress(as_json)
-    with _at_work(progress):
-        result = pipeline.build(loaded, _executor(ray, workers, memory, progress), progress, overwrite, stall * 60)
+    with _at_work(ray, workers, memory, as_json) as (executor, progress):
+        result = pipeline.build(loaded, executor, progress, overwrite, stall * 60)
     _show(summaries.built(result, loaded.value.output), as_json)
 
 
@@ -347,16 +343,18 @@ def _executor(ray: str | None, workers: int | None, memory: str | None, progress
 
 
 @contextlib.contextmanager
-def _at_work(progress: "Progress") -> "Iterator[None]":
-    """Shows progress; what libraries print meanwhile (Ray, of nodes that died) goes where it spoils no result."""
-    with progress.running(), contextlib.redirect_stdout(sys.stderr):
-        yield
+def _at_work(
+    ray: str | None, workers: int | None, memory: str | None, quiet: bool
+) -> "Iterator[tuple[Executor, Progress]]":
+    """Where tasks run, and what shows how far they are.
 
-
-def _progress(quiet: bool) -> "Progress":
+    What libraries print meanwhile (Ray, of nodes that died) goes where it spoils no result.
+    """
     from .progress import Progress
 
-    return Progress(shown=not quiet)
+    progress = Progress(shown=not quiet)
+    with progress.running(), contextlib.redirect_stdout(sys.stderr):
+        yield _executor(ray, workers, memory, progress), progress
 
 
 def _show(table: Any, as_json: bool) -> None:
