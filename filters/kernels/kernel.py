@@ -11,11 +11,15 @@ from typing import Any, Final, TypeVar
 
 import numba
 import numba.extending
+import numpy as np
+import numpy.typing as npt
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+_Item = TypeVar("_Item", bound=np.generic)
 _Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-_SOURCES: Final = (Path(__file__).parent, Path(__file__).parents[1] / "english")
+_FILTERS: Final = Path(__file__).parents[1]
+_SOURCES: Final = ((_FILTERS / "kernels", "*.py"), (_FILTERS / "english", "*.py"), (_FILTERS, "folding.py"))
 
 # Compiled into each kernel that calls it, never kept on its own; LLVM decides what is put in place.
 leaf: Final[_Decorator] = numba.njit(nogil=True, error_model="numpy")
@@ -41,6 +45,13 @@ def kernel(function: _Function) -> _Function:
     return kept
 
 
+def fixed(array: npt.NDArray[_Item]) -> npt.NDArray[_Item]:
+    """The array as one that is contiguous and cannot be written: a kernel is compiled anew for every other kind."""
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
+
+
 def forget_stale(folder: Path, prefix: str, newest: float) -> None:
     """Removes the indexes of compiled code in the folder whose names begin so, if they are older than `newest` (s)."""
     for index in folder.glob(f"{prefix}*.nbi"):
@@ -53,7 +64,7 @@ def forget_stale(folder: Path, prefix: str, newest: float) -> None:
 
 @functools.cache
 def _newest_source() -> float:
-    return max(path.stat().st_mtime for folder in _SOURCES for path in folder.glob("*.py"))
+    return max(path.stat().st_mtime for folder, names in _SOURCES for path in folder.glob(names))
 
 
 def view_leaf(function: _Function) -> _Function:

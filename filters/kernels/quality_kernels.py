@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .byte_masks import count_bits, range_bits
 from .kernel import inlined, kernel, view_leaf
+from .line_ends import line_end_bits, line_end_bytes
 from .machine import lowest_bit
 from .verdict import judge, share
 from .white_space import after_space, before_space
@@ -36,7 +37,6 @@ _HASH: Final = np.uint8(0x23)
 _DOT: Final = np.uint8(0x2E)
 _HYPHEN: Final = np.uint8(0x2D)
 _E2: Final = np.uint8(0xE2)
-_C2: Final = np.uint8(0xC2)
 
 
 @view_leaf
@@ -76,31 +76,6 @@ def _count_symbols(text: Bytes, at: Any, end: Any) -> Any:
 
 
 @inlined
-def _line_ends(text: Bytes, at: Any, end: Any) -> Any:
-    """Bit i is set where a line's end begins at `at + i`, as `str.splitlines()` has them; "\\r\\n" counts as two."""
-    bits = range_bits(text, at, end, np.uint8(0x0A), np.uint8(4)) | range_bits(
-        text, at, end, np.uint8(0x1C), np.uint8(3)
-    )
-    first = range_bits(text, at, end, _C2, _ONE)
-    if first:
-        bits |= first & range_bits(text, at + _1, end, np.uint8(0x85), _ONE)
-    first = range_bits(text, at, end, _E2, _ONE)
-    if first:
-        first &= range_bits(text, at + _1, end, np.uint8(0x80), _ONE)
-        bits |= first & range_bits(text, at + _2, end, np.uint8(0xA8), np.uint8(2))
-    return bits
-
-
-@inlined
-def _line_end_bytes(text: Bytes, at: Any, end: Any) -> Any:
-    """Bytes of the line's end that begins at `at`."""
-    byte = text[at]
-    if byte < 0x80:
-        return _2 if byte == 0x0D and at + _1 < end and text[at + _1] == 0x0A else _1
-    return _2 if byte == _C2 else _3
-
-
-@inlined
 def _is_bullet(text: Bytes, line: Any, stop: Any) -> Any:
     """Whether the line, stripped of white space, begins with "-" or "•"."""
     line = after_space(text, line, stop)
@@ -126,7 +101,7 @@ def _count_lines(text: Bytes, at: Any, end: Any) -> Any:
     lines, bullets, ellipses = _0, _0, _0
     line = at
     while at <= end and line < end:
-        bits = _line_ends(text, at, end) if at < end else _0
+        bits = line_end_bits(text, at, end) if at < end else _0
         if end - at < _64:
             bits |= _1 << (end - at)
         while bits:
@@ -137,7 +112,7 @@ def _count_lines(text: Bytes, at: Any, end: Any) -> Any:
             lines += _1
             bullets += np.uint64(_is_bullet(text, line, stop))
             ellipses += np.uint64(_is_ellipsis(text, line, stop))
-            line = stop + _line_end_bytes(text, stop, end) if stop < end else end
+            line = stop + line_end_bytes(text, stop, end) if stop < end else end
         at += _64
     return lines, bullets, ellipses
 

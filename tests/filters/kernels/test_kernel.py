@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import midtrain
+import numpy as np
 import pytest
-from midtrain.filters.kernels.kernel import forget_stale
+from midtrain.filters.kernels.kernel import fixed, forget_stale
 
 RUN = """
 import numpy as np
@@ -61,3 +62,15 @@ def test_an_edited_leaf_is_compiled_into_kernels_of_other_files(tmp_path: Path) 
     (kernels / "probe_leaf.py").write_text(LEAF.format(factor=5))
     assert run() == ["15", "0"]
     assert run() == ["15", "1"]
+
+
+def test_a_fixed_array_is_one_kind_and_the_callers_stays_as_it_is() -> None:
+    owned = np.arange(6)
+    for array in (owned, owned.view(np.memmap), owned[::2], fixed(owned)):
+        view = fixed(array)
+        assert type(view) is np.ndarray
+        assert view.flags.c_contiguous
+        assert not view.flags.writeable
+        assert view.tolist() == array.tolist()
+    assert np.shares_memory(fixed(owned), owned)
+    assert owned.flags.writeable
