@@ -15,9 +15,11 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from ..config import Count
+from ..errors import ConfigError
+from . import url_list_files as list_files
 from . import url_lists as lists
 from .rules import Filter, Rule, Scores
-from .url_lists import Listed
+from .url_list_files import Listed
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -58,10 +60,10 @@ class Url(Filter):
       that is no letter or digit.
 
     Each of these takes entries here and, as `…_files`, files with an entry a line: `#` begins a comment, `.gz` and
-    `.zst` are decompressed.
+    `.zst` are decompressed. A list without entries, or with one that could never be found, is an error.
     """
 
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     bounds: ClassVar[tuple[str, ...]] = ("soft_word_threshold", "missing")
 
     folder: str | None = Field(default=None, min_length=1, description="a folder of categories in the layout of UT1")
@@ -121,7 +123,7 @@ class Url(Filter):
         Raises:
             ConfigError: the folder or a category is missing.
         """
-        return lists.on_disk([path for kind in _KINDS for path in self._listed(kind).files])
+        return list_files.on_disk([path for kind in _KINDS for path in self._listed(kind).files])
 
     @property
     def memory(self) -> int:
@@ -129,15 +131,23 @@ class Url(Filter):
         return sum(8 * lists.slots(listed) for kind in ("domains", "urls") if (listed := self._listed(kind)))
 
     def check(self) -> None:
-        """Opens every list, reads those that are short, and compiles the expressions.
+        """Reads every list.
 
         Raises:
-            ConfigError: a folder, category or file is missing, an expression is broken, or a word can never be found.
+            ConfigError: a folder, category or file is missing, a list is empty, an expression is broken, an entry can
+                never be found, or there are not so many soft words as drop a document.
         """
-        lists.check_files(self.files)
-        lists.expression(self._listed("expressions"))
-        for kind in ("words", "soft_words", "subwords"):
-            lists.normalised(self._listed(kind))
+        for kind in _KINDS:
+            given = self._given(kind)
+            lists.check(given, kind, entries_needed=True)
+            brought = tuple(path for path in self._listed(kind).files if path not in given.files)
+            lists.check(Listed(brought, ()), kind, entries_needed=False)
+        soft = self._listed("soft_words")
+        if soft and (different := len(lists.normalised(soft))) < self.soft_word_threshold:
+            raise ConfigError(
+                f"soft_word_threshold {self.soft_word_threshold} is more than the {different} different soft_words",
+                fix="lower it, or take the soft words out",
+            )
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name: 1 where a list names the address, 0 where none does; soft words counted."""
@@ -176,10 +186,10 @@ class Url(Filter):
     def _listed(self, kind: str) -> Listed:
         given = self._given(kind)
         files = given.files
-        if self.folder is not None and kind in lists.LAYOUT:
-            files = (*lists.categories(self.folder, self.categories)[kind], *files)
+        if self.folder is not None and kind in list_files.LAYOUT:
+            files = (*list_files.categories(self.folder, self.categories)[kind], *files)
         if self.datatrove_lists:
-            files = (*lists.datatrove_lists().get(kind, ()), *files)
+            files = (*list_files.datatrove_lists().get(kind, ()), *files)
         return Listed(files, given.entries)
 
 

@@ -1,6 +1,6 @@
-"""Block lists from files, in the layout of UT1 or plain, made into what the kernels look up.
+"""Block lists made into what the kernels look up, once what could never be found is refused.
 
-The lists that people have are text files of up to millions of lines, so they are read in pieces and only hashes stay.
+A list has up to millions of lines, so only hashes stay, and one in another layout would block nothing without a word.
 Costs about half a second per million domains, and 8 to 16 bytes for each.
 
 Hashes have 64 bits (FNV-1a, finished as in MurmurHash3): an address that stands in no list of n entries is taken for
@@ -11,142 +11,93 @@ a probability of .001. It is no cryptographic hash: an address can be made on pu
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import re
-import tarfile
 from collections import deque
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final, cast
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import storage
-from ..config import did_you_mean
 from ..errors import ConfigError, RunError
+from .url_list_files import Listed, count_lines, lines, pieces
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 Hashes = npt.NDArray[np.uint64]
 
-LAYOUT: Final = ("domains", "urls", "expressions")  # the files of a category
-_INSIDE: Final = "::"  # between a tar file and the name of a list in it
-_CHUNK: Final = 8 << 20
+WORDS: Final = ("words", "soft_words", "subwords")
+_EXPECTED: Final = {
+    "domains": "a domain or an IP address alone (what has a path belongs to urls)",
+    "urls": "host and path, such as site.example/page",
+}
 _LEAST_SLOTS: Final = 16
 _NO_SIGN: Final = re.compile(r"[^a-z0-9]+")
 _WIDE_LINE: Final = re.compile(rb"[^\n]*[\x80-\xff][^\n]*")
 _HOST: Final = re.compile(r"^([\x00-\x20]*(?:[A-Za-z0-9+.\-]*://|//)?(?:[^/?#\\@]*@)*)([^/?#\\:]*)")
 
 
-@dataclass(frozen=True)
-class Listed:
-    """Files and entries of one kind.
+def check(listed: Listed, kind: str, entries_needed: bool) -> None:
+    """Reads a list.
 
     Args:
-        files: paths, one entry a line; `.gz` and `.zst` are decompressed.
-        entries: given in the recipe itself.
-    """
-
-    files: tuple[str, ...]
-    entries: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.files or self.entries)
-
-
-def categories(folder: str, chosen: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """The files of the chosen categories in a folder of UT1's layout, by kind.
+        listed: files or entries.
+        kind: `domains`, `urls`, …
+        entries_needed: whether a file without an entry is an error.
 
     Raises:
-        ConfigError: the folder or a category is not there, or a category has none of the files or nothing in them.
+        ConfigError: a file cannot be read, an entry can never be found, or there is none.
     """
-    root = Path(folder)
-    if not root.is_dir():
-        raise ConfigError("no such folder of block lists", where=folder, fix="check the path")
-    known = sorted(one.name for one in root.iterdir() if any((one / name).is_file() for name in LAYOUT))
-    found: dict[str, tuple[str, ...]] = dict.fromkeys(LAYOUT, ())
-    for category in chosen:
-        if category not in known:
-            raise ConfigError(
-                f"the block lists have no category {category}",
-                where=folder,
-                seen=category,
-                expected=", ".join(known) or "folders with a file domains, urls or expressions",
-                fix=did_you_mean(category, known),
-            )
-        own = {name: root / category / name for name in LAYOUT if (root / category / name).is_file()}
-        if not any(path.stat().st_size for path in own.values()):
-            raise ConfigError(
-                f"the category {category} is empty and would block nothing",
-                where=str(root / category),
-                seen=", ".join(f"{name} of 0 bytes" for name in own),
-                fix="get the lists anew, or take the category out",
-            )
-        for name, path in own.items():
-            found[name] += (str(path),)
-    return found
-
-
-def datatrove_lists() -> dict[str, tuple[str, ...]]:
-    """The lists that come with datatrove, UT1's category adult of 2023 and three lists of words, by kind.
-
-    Raises:
-        ConfigError: datatrove is not installed, or is a release without them.
-    """
-    spec = importlib.util.find_spec("datatrove")
-    folder = Path(spec.submodule_search_locations[0]) / "assets" if spec and spec.submodule_search_locations else None
-    packed = next(iter(sorted(folder.glob("url_filterblacklists*.tar.gz"))), None) if folder else None
-    if folder is None or packed is None:
-        raise ConfigError("datatrove's block lists are not installed", fix="pip install datatrove==0.10.1")
-    names = {"words": "banned_words", "soft_words": "soft_banned_words", "subwords": "banned_subwords"}
-    found = {kind: (str(folder / f"{name}.txt"),) for kind, name in names.items()}
-    return {**found, **{kind: (f"{packed}{_INSIDE}{kind}",) for kind in ("domains", "urls")}}
-
-
-def on_disk(files: Sequence[str]) -> tuple[str, ...]:
-    """The files that have to be there for these lists, each once: one may hold several."""
-    return tuple(dict.fromkeys(path.partition(_INSIDE)[0] for path in files))
-
-
-def check_files(files: Sequence[str]) -> None:
-    """Opens each file.
-
-    Raises:
-        ConfigError: one cannot be read.
-    """
-    for path in files:
-        with _opened(path):
-            pass
-
-
-def lines(listed: Listed) -> Iterator[tuple[str, str]]:
-    """Entries with their places (`file:line`), blank ones and comments (#) left out.
-
-    Raises:
-        ConfigError: a file cannot be read, or is not UTF-8.
-    """
-    for entry in listed.entries:
-        yield "the recipe", entry
     for path in listed.files:
-        with _opened(path) as stream:
-            for number, line in enumerate(stream.read().split(b"\n"), 1):
-                try:
-                    text = line.decode().strip()
-                except UnicodeDecodeError as error:
-                    raise ConfigError(f"is not UTF-8 at byte {error.start}", where=f"{path}:{number}") from None
-                if text and not text.startswith("#"):
-                    yield f"{path}:{number}", text
+        if not _count(Listed((path,), ()), kind, path) and entries_needed:
+            raise _empty(path)
+    if listed.entries and not _count(Listed((), listed.entries), kind, ""):
+        raise _empty("the recipe")
+
+
+def _empty(where: str) -> ConfigError:
+    return ConfigError("the list has no entry and would block nothing", where=where, fix="get it anew, or take it out")
+
+
+def _count(listed: Listed, kind: str, path: str) -> int:
+    """The entries of one file, or of the recipe; arguments and errors as of `check`."""
+    if kind == "expressions":
+        expression(listed)
+    elif kind in WORDS:
+        normalised(listed)
+    else:
+        return _count_addresses(listed, kind, path)
+    return sum(1 for _ in lines(listed))
+
+
+def _count_addresses(listed: Listed, kind: str, path: str) -> int:
+    """As `_count`; a list in another layout (a hosts file, Adblock's, a table) would block nothing."""
+    from .kernels import url_kernels
+
+    entries, wrong, line, first = 0, 0, 1, ("", "")
+    for piece in pieces(listed):
+        here, odd, at = url_kernels.check_lines(np.frombuffer(piece, np.uint8), kind == "urls")
+        if odd and not wrong:
+            number = line + piece.count(b"\n", 0, at)
+            first = (
+                piece[at:].partition(b"\n")[0].decode(errors="replace").strip(),
+                f"{path}:{number}" if path else "the recipe",
+            )
+        entries, wrong, line = entries + here, wrong + odd, line + piece.count(b"\n")
+    if wrong:
+        raise ConfigError(
+            f"{wrong:,} of {entries:,} entries {'are no address' if kind == 'urls' else 'are no domain'}; the first",
+            where=first[1],
+            seen=first[0],
+            expected=_EXPECTED[kind],
+            fix="correct them; # begins a comment at the start of a line alone",
+        )
+    return entries
 
 
 def slots(listed: Listed) -> int:
     """Slots of the table for a list: a power of two, more than 4/3 of the lines."""
-    count = len(listed.entries)
-    for path in listed.files:
-        with _opened(path) as stream:
-            count += sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(_CHUNK), b"")) + 1
-    return max(_LEAST_SLOTS, 1 << (count * 4 // 3).bit_length())
+    return max(_LEAST_SLOTS, 1 << (count_lines(listed) * 4 // 3).bit_length())
 
 
 def table(listed: Listed, whole: bool) -> Hashes:
@@ -159,7 +110,7 @@ def table(listed: Listed, whole: bool) -> Hashes:
     from .kernels import url_kernels
 
     found, held = np.zeros(slots(listed), np.uint64), 0
-    for piece in _pieces(listed):
+    for piece in pieces(listed):
         held += piece.count(b"\n") + (not piece.endswith(b"\n"))
         if held >= len(found):
             raise RunError("the block lists grow while they are read", where=", ".join(listed.files))
@@ -262,43 +213,3 @@ def expression(listed: Listed) -> str | None:
             ) from None
         found.append(f"(?:{pattern})")
     return "|".join(found) or None
-
-
-def _pieces(listed: Listed) -> Iterator[bytes]:
-    """The lists in pieces of whole lines."""
-    if listed.entries:
-        yield "\n".join(listed.entries).encode()
-    for path in listed.files:
-        with _opened(path) as stream:
-            rest = b""
-            while chunk := stream.read(_CHUNK):
-                cut = chunk.rfind(b"\n") + 1
-                if cut:
-                    yield rest + chunk[:cut]
-                    rest = chunk[cut:]
-                else:
-                    rest += chunk
-            yield rest
-
-
-def _members(archive: tarfile.TarFile, name: str) -> Iterator[BinaryIO]:
-    for member in archive:
-        if member.name == name and (stream := archive.extractfile(member)) is not None:
-            yield cast(BinaryIO, stream)
-    raise RunError(f"the archive has no file {name}")
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
-    failures: tuple[type[Exception], ...] = (RunError, tarfile.TarError, *storage.decompression_errors())
-    packed, inside, name = path.partition(_INSIDE)
-    try:
-        with contextlib.ExitStack() as stack:
-            stream = stack.enter_context(storage.open_stream(packed))
-            if inside:
-                archive = stack.enter_context(tarfile.open(fileobj=stream, mode="r|"))
-                stream = next(_members(archive, name))
-            yield stream
-    except failures as error:
-        reason = error.what if isinstance(error, RunError) else str(error)
-        raise ConfigError(f"the block list cannot be read: {reason}", where=path, fix="check the file") from None

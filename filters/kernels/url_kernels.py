@@ -122,6 +122,33 @@ def _parts(text: Any, at: Any, end: Any) -> Any:
 
 
 @leaf
+def _entry(text: Any, at: Any, stop: Any, whole: Any) -> Any:
+    """Where the entry of a list's line begins; its end where the line is blank or a comment."""
+    while at < stop and text[at] <= 0x20:
+        at += _1
+    if at < stop and text[at] == 0x23:
+        return stop
+    return at + _1 if not whole and at + _1 < stop and text[at] == 0x2A else at
+
+
+@leaf
+def _can_match(text: Any, at: Any, stop: Any, whole: Any) -> Any:
+    """Whether an entry is what it is taken for: a domain, or an address where `whole`."""
+    start, host_stop, number, rest, rest_stop = _parts(text, at, stop)
+    fits = start < host_stop
+    for place in range(start, host_stop):
+        byte = text[place]
+        named = _letter(byte) or _digit(byte) or byte == 0x2D or byte == 0x2E or byte == 0x5F or byte >= 0x80
+        fits &= named or (number and byte == 0x3A)
+    for place in range(host_stop, rest):
+        byte = text[place]  # of the port, and dots and a bracket before it
+        fits &= _digit(byte) or byte == 0x2E or byte == 0x3A or byte == 0x5D
+    if whole:
+        return fits and (rest == rest_stop or text[rest_stop - _1] > 0x20)
+    return fits and (rest == rest_stop or (rest + _1 == rest_stop and text[rest] == 0x2F))
+
+
+@leaf
 def _host_hash(text: Any, start: Any, stop: Any) -> Any:
     state = _BASIS
     while stop > start:
@@ -167,11 +194,8 @@ def add_lines(text: Bytes, whole: bool, table: Hashes) -> int:
         stop = at
         while stop < end and text[stop] != 0x0A:
             stop += _1
-        while at < stop and text[at] <= 0x20:
-            at += _1
-        if at < stop and text[at] != 0x23:
-            if not whole and at + _1 < stop and text[at] == 0x2A:
-                at += _1
+        at = _entry(text, at, stop, whole)
+        if at < stop:
             start, host_stop, _, rest, rest_stop = _parts(text, at, stop)
             if whole and host_stop > start:
                 while rest_stop > rest and text[rest_stop - _1] == 0x2F:
@@ -186,6 +210,36 @@ def add_lines(text: Bytes, whole: bool, table: Hashes) -> int:
                 new += _insert(table, _host_hash(text, start, host_stop))
         at = stop + _1
     return new
+
+
+@kernel
+def check_lines(text: Bytes, whole: bool) -> tuple[int, int, int]:
+    """How many lines of a list are entries, how many of those no address can match, and where the first of them begins.
+
+    Those have no host, or signs in host or port that none has; a `#` behind white space, which is no comment there; or
+    are a domain with a path, which would be taken for the whole domain.
+
+    Args:
+        text: uint8[...], the list.
+        whole: as of `add_lines`.
+
+    Returns:
+        Both numbers, and a place in the text; its end where every entry can match.
+    """
+    entries, wrong, at, end = 0, 0, _0, np.uint64(len(text))
+    first = end
+    while at < end:
+        begin = stop = at
+        while stop < end and text[stop] != 0x0A:
+            stop += _1
+        at = _entry(text, at, stop, whole)
+        if at < stop:
+            entries += 1
+            if not _can_match(text, at, stop, whole):
+                wrong += 1
+                first = min(first, begin)
+        at = stop + _1
+    return entries, wrong, int(first)
 
 
 @kernel

@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from midtrain.config import parse, validate
 from midtrain.errors import ConfigError
-from midtrain.filters import url_lists
+from midtrain.filters import url_list_files, url_lists
 from midtrain.filters.document import SCHEMA, DocumentBatch
 from midtrain.filters.url import Url
-from midtrain.filters.url_lists import Listed
+from midtrain.filters.url_list_files import Listed
 
+KINDS = ("domain", "url", "expression", "word", "soft_word", "subword")
 Texts = Callable[[str, int], list[str]]
 
 
@@ -112,6 +113,56 @@ def test_categories_and_files_and_entries_add_up(ut1: Path, tmp_path: Path) -> N
     assert [Path(path).name for path in step.files] == ["domains", "domains", "more.gz", "urls", "expressions"]
     assert step.memory == 8 * (url_lists.slots(step._listed("domains")) + url_lists.slots(step._listed("urls")))
     step.check()
+
+
+@pytest.mark.parametrize(
+    ("option", "content", "message", "line"),
+    [
+        ("domain_files", "ok.example\n0.0.0.0 bad.example\n0.0.0.0 worse.example\n", "2 of 3 entries are no domain", 2),
+        ("domain_files", "\ufeff# names\n\n||bad.example^\nok.example", "1 of 2 entries are no domain", 3),
+        ("domain_files", "bad.example # the worst", "1 of 1 entries are no domain", 1),
+        ("domain_files", "bad.example/page", "what has a path belongs to urls", 1),
+        ("domain_files", "2001:db8::1", "1 of 1 entries are no domain", 1),
+        ("domain_files", '"bad.example"\n', "1 of 1 entries are no domain", 1),
+        ("domain_files", "http://\n", "1 of 1 entries are no domain", 1),
+        ("url_files", "ok.example/a\n/page\n", "1 of 2 entries are no address", 2),
+        ("url_files", "0.0.0.0 bad.example/page", "1 of 1 entries are no address", 1),
+        ("url_files", "bad.example/page # the worst", "1 of 1 entries are no address", 1),
+        *((f"{kind}_files", "# nothing\n\n", "no entry and would block nothing", 0) for kind in KINDS),
+    ],
+)
+def test_a_list_that_would_block_nothing_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, content: str, message: str, line: int
+) -> None:
+    path = tmp_path / "list"
+    path.write_text(content)
+    for chunk in (url_list_files._CHUNK, 16):
+        monkeypatch.setattr(url_list_files, "_CHUNK", chunk)
+        with pytest.raises(ConfigError, match=message) as raised:
+            Url(**{option: (str(path),)}).check()
+        assert raised.value.where == (f"{path}:{line}" if line else str(path))
+
+
+@pytest.mark.parametrize("given", [{"domains": ("",)}, {"domains": ("ok.example", "a b")}, {"urls": ("/page",)}])
+def test_an_entry_of_the_recipe_that_would_block_nothing_is_an_error(given: dict[str, tuple[str, ...]]) -> None:
+    with pytest.raises(ConfigError, match=r"would block nothing|entries are no"):
+        Url(**given).check()
+
+
+def test_fewer_soft_words_than_drop_a_document_are_an_error() -> None:
+    Url(soft_words=("one", "Two")).check()
+    with pytest.raises(ConfigError, match="soft_word_threshold 2 is more than the 1 different soft_words"):
+        Url(soft_words=("one", "O-n-e")).check()
+
+
+def test_what_can_be_found_is_an_entry(tmp_path: Path) -> None:
+    starred, path = tmp_path / "starred", tmp_path / "list"
+    starred.write_text("*.a.example\n")
+    path.write_text(
+        ".b.example.\nhttp://c.example:8080/\nuser@d.example\r\n e_f-1.example \n10.0.0.7\nhost\n"
+        "[2001:db8::1]\n[2001:db8::2]:80\nbücher.example\nbad。example\n"
+    )
+    Url(domain_files=(str(path), str(starred)), url_files=(str(path),), datatrove_lists=True).check()
 
 
 def test_a_missing_address_is_kept_or_dropped() -> None:
@@ -228,6 +279,7 @@ def test_words_are_found_as_by_plain_python(words: list[str], texts: list[str], 
 @given(
     st.lists(st.text(st.characters(codec="utf-8"), max_size=30), max_size=8), st.text("a./:@?#[]&\\ ü-", max_size=40)
 )
+@example(texts=["", "", "", "", "\n\n", "\n\n", "\n\n", "\n\n0"], more="")
 def test_any_text_is_an_address_and_any_line_an_entry(texts: list[str], more: str) -> None:
     batch = batch_of([*texts, more, more + more])
     step = Url(domains=tuple(texts) or ("a",), urls=(more, "a"), words=("a",), subwords=("a", "aa"))
@@ -259,11 +311,32 @@ def test_pieces_of_a_list_are_whole_lines(tmp_path: Path, monkeypatch: pytest.Mo
     names = [f"host{'x' * (number % 40)}{number}.example" for number in range(300)] + ["bücher.example"]
     path = tmp_path / "domains"
     path.write_text("\r\n".join(names))
-    monkeypatch.setattr(url_lists, "_CHUNK", 16)
+    monkeypatch.setattr(url_list_files, "_CHUNK", 16)
     table = url_lists.table(Listed((str(path),), ()), whole=False)
     monkeypatch.undo()
     assert np.count_nonzero(table) == len(names)
     assert np.array_equal(np.sort(table), np.sort(url_lists.table(Listed((), tuple(names)), whole=False)))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("first", ["bad[0-9]", "# of bad hosts\nbad[0-9]"])
+def test_a_byte_order_mark_is_no_part_of_the_first_entry(tmp_path: Path, first: str, packed: bool) -> None:
+    def listed(name: str, content: str) -> tuple[str]:
+        path = tmp_path / f"{name}.gz" if packed else tmp_path / name
+        encoded = f"\ufeff{content}\n".encode()
+        path.write_bytes(gzip.compress(encoded) if packed else encoded)
+        return (str(path),)
+
+    urls = listed("urls", first.replace("bad[0-9]", "http://site.example/page"))
+    step = Url(
+        domain_files=listed("domains", first.replace("[0-9]", ".example")),
+        url_files=urls,
+        expression_files=listed("expressions", first),
+        word_files=listed("words", first.replace("bad[0-9]", "casino")),
+    )
+    addresses = ["http://bad.example/", "http://site.example/page/1", "http://bad1.org/", "http://a.org/casino"]
+    assert broken(step, [*addresses, "http://a.org/comment"]) == ["domain", "url", "expression", "word", None]
+    assert np.count_nonzero(url_lists.table(Listed(urls, ()), whole=True)) == 1
 
 
 def test_real_addresses_are_decided_as_by_datatrove(tmp_path: Path) -> None:
