@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 import pyarrow as pa
 
+from . import exact_json
 from .document import SCHEMA, DocumentBatch
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def written_back(batch: DocumentBatch, made: Sequence[Any], given: Sequence[dict
 
 
 def _loaded(kept: str | None) -> dict[str, Any]:
-    return dict(orjson.loads(kept)) if kept else {}
+    return dict(exact_json.loads(kept)) if kept else {}
 
 
 def _flat(fields: dict[str, Any]) -> dict[str, Any]:
@@ -73,8 +74,15 @@ def _flat(fields: dict[str, Any]) -> dict[str, Any]:
     nested = fields.pop(_NESTED)
     if isinstance(nested, str):
         with contextlib.suppress(orjson.JSONDecodeError):
-            nested = orjson.loads(nested)
+            nested = exact_json.loads(nested)
     return (nested if isinstance(nested, dict) else {_NESTED: nested}) | fields
+
+
+def _plain(value: Any) -> Any:
+    """numpy's arrays and numbers as Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is none of JSON")
 
 
 def _merged(kept: str | None, new: dict[str, Any], gone: Sequence[str]) -> str | None:
@@ -83,4 +91,4 @@ def _merged(kept: str | None, new: dict[str, Any], gone: Sequence[str]) -> str |
     fields = _flat(_loaded(kept)) | new
     for name in gone:
         fields.pop(name, None)
-    return orjson.dumps(fields, option=orjson.OPT_SERIALIZE_NUMPY).decode() if fields else None
+    return exact_json.dumps(fields, _plain, orjson.OPT_SERIALIZE_NUMPY) if fields else None

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _NAME: Final = "cached_asset_path_or_download"
+_ERRORS: Final = {"aiohttp": "ClientError", "httpx": "HTTPError"}  # by the library that brings files
 _SCHEMES: Final = ("http://", "https://", "hf://")
 
 
@@ -41,7 +42,7 @@ def _guarded(download: Callable[..., str]) -> Callable[..., str]:
             return remote_path
         try:
             return download(remote_path, *arguments, **named)
-        except (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError) as error:
+        except _failures() as error:
             place = _place(remote_path, **named)
             raise ConfigError(
                 f"{remote_path}, which a block of datatrove needs, cannot be had: {type(error).__name__}: {error}",
@@ -51,6 +52,12 @@ def _guarded(download: Callable[..., str]) -> Callable[..., str]:
             ) from None
 
     return path
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    """What a download can raise: what is wrong with files and arguments, and the own errors of libraries in use."""
+    own = [getattr(sys.modules[name], error) for name, error in _ERRORS.items() if name in sys.modules]
+    return (*own, ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 
 
 def _place(remote_path: str, namespace: str = "default", subfolder: str = "default", **_: Any) -> Path:

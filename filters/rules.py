@@ -121,6 +121,11 @@ class Filter(Section):
         raise NotImplementedError
 
     @property
+    def needs_all(self) -> bool:
+        """Whether it judges by columns that follow from all documents: the pipeline makes them in a barrier before."""
+        return False
+
+    @property
     def scoring(self) -> dict[str, Any]:
         """The options that columns and scores depend on, as plain JSON values: all but the bounds."""
         return self.model_dump(mode="json", exclude=set(self.bounds))
@@ -150,6 +155,10 @@ class Filter(Section):
     def annotate(self, batch: DocumentBatch) -> DocumentBatch:
         """The batch with the columns that the step adds; called before `scores` and `decide`."""
         return batch
+
+    def shared_texts(self, batch: DocumentBatch) -> dict[str, list[str]]:
+        """Of each of the n documents texts that others may share, by what they are, for a report; most have none."""
+        return {}
 
     def scores(self, batch: DocumentBatch) -> dict[str, Scores]:
         """float64[n] for each rule's name."""
@@ -203,7 +212,17 @@ class Transform(Filter):
 class Barrier(Section):
     """A step that has to see all documents before it can say anything about one; the pipeline makes the exchange.
 
-    `version` is part of the fingerprint of what the step writes: raise it with every change of a decision.
+    `version` is part of the fingerprint of what the step writes: raise it with every change of a decision. `unrecorded`
+    names the options that are no part of it: those that only say when a run is to fail, and an index, whose version is.
     """
 
     version: ClassVar[int] = 1
+    rewrites: ClassVar[bool] = False  # whether a text may change: then no source may be made of messages
+    unrecorded: ClassVar[frozenset[str]] = frozenset()
+
+    def check(self) -> None:
+        """Looks at what no single option can tell, before a run starts.
+
+        Raises:
+            ConfigError: the options do not fit each other, or a file that they need.
+        """

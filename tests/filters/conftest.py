@@ -1,10 +1,12 @@
 """Batches made of plain texts, and the hostile texts that all text kernels are tried on."""
 
+import contextlib
 import gzip
 import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -27,6 +29,50 @@ def make_batch() -> Callable[[Sequence[str]], DocumentBatch]:
         return DocumentBatch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def make_traces() -> Callable[..., DocumentBatch]:
+    """Records of these (prompt, thought, reply), or of these messages, with their metadata."""
+
+    def make(records: Sequence[Any], metadata: Sequence[str | None] | None = None) -> DocumentBatch:
+        messages = [_turns(*record) if isinstance(record, tuple) else record for record in records]
+        count = len(messages)
+        texts = ["\n\n".join(turn["content"] for turn in own or []) for own in messages]
+        columns: dict[str, Any] = {"id": [f"d{i}" for i in range(count)], "text": texts, "source": ["test"] * count}
+        columns |= {"messages": messages, "metadata": metadata or [None] * count}
+        arrays = [pa.array(columns.get(field.name, [None] * count), field.type) for field in SCHEMA]
+        return DocumentBatch(pa.RecordBatch.from_arrays(arrays, schema=SCHEMA))
+
+    return make
+
+
+def _turns(prompt: str, thought: str | None, reply: str) -> list[dict[str, str | None]]:
+    return [
+        {"role": "user", "content": prompt, "reasoning": None},
+        {"role": "assistant", "content": reply, "reasoning": thought},
+    ]
+
+
+@pytest.fixture(scope="session")
+def real_traces() -> Callable[..., DocumentBatch]:
+    """Records of a gzipped JSONL file of cot/, as the reader has them; skips the test where there is no such folder."""
+
+    def read(name: str, fields: Any = "auto", opened: bool = False) -> DocumentBatch:
+        from midtrain.pipelines.readers.reasoning import row
+        from midtrain.pipelines.readers.records import Builder, Unreadable
+
+        folder = os.environ.get("MIDTRAIN_DATA")
+        if not folder:
+            pytest.skip("MIDTRAIN_DATA names no folder of real corpora")
+        builder = Builder("test")
+        with gzip.open(Path(folder) / "cot" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines):
+                with contextlib.suppress(Unreadable):
+                    builder.add(str(number), row(json.loads(line), fields, opened=opened), len(line))
+        return DocumentBatch(builder.take().batch)
+
+    return read
 
 
 @pytest.fixture(scope="session")

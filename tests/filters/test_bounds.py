@@ -16,6 +16,7 @@ REQUIRED: dict[str, dict[str, Any]] = {  # options without which a step is none
     "datatrove": {"block": "LambdaFilter"},
     "language": {"keep": ("en", "de")},
     "length": {"min_characters": 3},
+    "thought_length": {"min_words": 3},
     "url": {"soft_words": ("casino", "poker", "bonus")},
 }
 TEXTS = [
@@ -54,6 +55,8 @@ def other_values(value: Any, annotation: Any) -> list[Any]:
         return [not value]
     if get_origin(annotation) is Literal:
         return [choice for choice in get_args(annotation) if choice != value]
+    if get_origin(annotation) is tuple and get_origin(get_args(annotation)[0]) is Literal:
+        return [(*value, choice) for choice in get_args(get_args(annotation)[0]) if choice not in value]
     if isinstance(value, Mapping):
         return [{key: bound * 0.9 for key, bound in value.items()}]
     if value is None:

@@ -42,6 +42,20 @@ def test_without_a_network_the_place_is_told_and_a_file_there_is_taken(tmp_path:
     assert download("https://models.example/lid/a.bin", namespace="lid", subfolder="lid") == str(place)
 
 
+@pytest.mark.parametrize(("library", "error"), [("aiohttp", "ClientPayloadError"), ("httpx", "ConnectError")])
+def test_the_errors_of_a_library_that_downloads_are_told_too(
+    download: Any, monkeypatch: pytest.MonkeyPatch, library: str, error: str
+) -> None:
+    kind = getattr(pytest.importorskip(library), error)  # none of Python's own
+
+    def refused(remote_path: str, local_path: str, progress: bool = True) -> None:
+        raise kind("Name or service not known")
+
+    monkeypatch.setattr(io, "download_file", refused)
+    with pytest.raises(ConfigError, match=f"cannot be had: {error}: Name or service not known"):
+        download("hf://models/a.bin", namespace="lid", subfolder="lid")
+
+
 def test_a_local_file_that_is_not_there_is_to_be_named_rightly(tmp_path: Path, download: Any) -> None:
     with pytest.raises(ConfigError, match="cannot be had") as raised:
         download(str(tmp_path / "none.bin"), subfolder="lid")
