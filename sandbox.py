@@ -3,17 +3,26 @@
 A reply is checked by running it, and a reply may loop, fill the memory, delete files or call home. The code gets its
 own users, mounts, network and processes (Linux namespaces), an empty folder and no environment; where the kernel does
 not allow that, `run` refuses. Costs about 0.1 s a run; nothing of it touches the caller's signals or threads.
+
+Memory has three bounds, for `memory` = m bytes. A process maps at most m. All processes together hold at most 2 m
+(`TOGETHER`; a page that they share since a fork counts for each): a look every 50 ms ends them all. What they fill
+between two looks comes on top, and never more than `PROCESSES` times m. Files take at most `DISK`, pairs of sockets 14
+MiB a process, pipes 64 MiB (Linux's default for a user). What else could hold memory is refused (sandbox_filter.py):
+System V and memory files, shared anonymous mappings, message queues, other sockets, namespaces of its own. Small tables
+of the kernel are not counted.
 """
 
 import functools
 import json
 import math
 import os
+import platform
 import select
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -21,13 +30,16 @@ from pathlib import Path
 from typing import IO, Literal
 
 from .errors import ConfigError, RunError
+from .sandbox_filter import program
 
 MEMORY = 512 << 20  # bytes of address space for each process of the code
+TOGETHER = 2  # times that: what all its processes may hold
 OUTPUT = 1 << 20  # bytes of each of its files, standard output and error among them
 DISK = 64 << 20  # bytes that all files in its folder may take; they are held in memory
 PROCESSES = 16  # processes and threads at once, two of ours among them
 SETUP_SECONDS = 60.0  # for the sandbox itself; it takes 0.1 s, but the machine may be busy
 LEAST_MEMORY = 64 << 20  # Python itself takes about 20 MiB
+LOOK_MS = 50  # between two looks at whether a run is to be ended, where it can be
 
 # Beside Python's own folders: what its shared libraries are found in.
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/nix/store")
@@ -39,7 +51,7 @@ class Result:
 
     Args:
         status: `ok` (exit code 0), `failed` (another), `timeout` (wall clock or CPU), `memory` (a MemoryError that was
-            not caught), `killed` (by a signal).
+            not caught, or too much in all processes together), `killed` (by a signal).
         returncode: the exit code, the signal's number negated, None where we ended it.
         stdout, stderr: what was written, undecodable bytes replaced.
         seconds: wall time of the code, without the sandbox's own.
@@ -55,6 +67,7 @@ class Result:
 @dataclass(frozen=True)
 class _Limits:
     seconds: float
+    cpu_seconds: int
     memory: int
     output: int
 
@@ -64,30 +77,37 @@ def run(
     *,
     stdin: str = "",
     seconds: float = 10,
+    cpu_seconds: int | None = None,
     memory: int = MEMORY,
     output: int = OUTPUT,
     allow_without_isolation: bool = False,
+    cancel: threading.Event | None = None,
 ) -> Result:
     """Runs Python source with the standard library alone; returns when all of its processes are gone.
 
     Args:
         code: the source.
         stdin: what it reads from its standard input.
-        seconds: of wall clock; its CPU time is bound by the next whole second. More ends it.
-        memory: bytes of address space a process (of at most `PROCESSES`). More raises MemoryError in it.
+        seconds: of wall clock. More ends it.
+        cpu_seconds: of CPU time of each of its processes; by default somewhat more than `seconds`. A limit that does
+            not depend on what else the machine does, where `seconds` is well above it.
+        memory: bytes of address space a process (of at most `PROCESSES`). More raises MemoryError in it. Where all of
+            them hold more than `TOGETHER` times as much, they are ended; with isolation only.
         output: bytes of standard output, of standard error, and of any file it writes. More raises OSError in it.
         allow_without_isolation: run with the limits alone where isolation cannot be had. The code then has all that
             the caller's user has, files and network included.
+        cancel: ends the run within 0.1 s of being set, whatever its limits leave it.
 
     Raises:
         ConfigError: a limit that no program could keep.
-        RunError: isolation cannot be had and was not waived, or the sandbox could not be set up.
+        RunError: isolation cannot be had and was not waived, the sandbox could not be set up, or `cancel` was set.
     """
-    if not 0 < seconds < math.inf or memory < LEAST_MEMORY or output < 0:
+    cpu = cpu_seconds
+    if not 0 < seconds < math.inf or memory < LEAST_MEMORY or output < 0 or (cpu is not None and cpu < 1):
         raise ConfigError(
             "the sandbox's limits leave no room for a program",
-            seen=f"{seconds:g} s, {memory:,} bytes of memory, {output:,} bytes of output",
-            expected=f"more than 0 s, at least {LEAST_MEMORY:,} bytes of memory and 0 of output",
+            seen=f"{seconds:g} s, {cpu} s of CPU, {memory:,} bytes of memory, {output:,} bytes of output",
+            expected=f"more than 0 s, 1 s of CPU or more, at least {LEAST_MEMORY:,} bytes of memory and 0 of output",
         )
     missing = isolation()
     if missing is not None and not allow_without_isolation:
@@ -96,7 +116,8 @@ def run(
             fix="run on Linux with user namespaces allowed (in a container: --security-opt seccomp=unconfined), or "
             "waive isolation (allow_without_isolation) in a machine that holds nothing of value",
         )
-    return _run(code, stdin, _Limits(seconds, memory, output), isolated=missing is None)
+    limits = _Limits(seconds, math.ceil(seconds) + 1 if cpu is None else cpu, memory, output)
+    return _run(code, stdin, limits, isolated=missing is None, cancel=cancel)
 
 
 @functools.cache
@@ -105,13 +126,13 @@ def isolation() -> str | None:
     if sys.platform != "linux":
         return f"{sys.platform} has no namespaces"
     try:
-        result = _run("pass", "", _Limits(SETUP_SECONDS, MEMORY, OUTPUT), isolated=True)
+        result = _run("pass", "", _Limits(SETUP_SECONDS, int(SETUP_SECONDS), MEMORY, OUTPUT), isolated=True)
     except RunError as error:
         return str(error.seen)
     return None if result.status == "ok" else f"Python does not start in it: {result.stderr.strip()[-300:]}"
 
 
-def _run(code: str, stdin: str, limits: _Limits, isolated: bool) -> Result:
+def _run(code: str, stdin: str, limits: _Limits, isolated: bool, cancel: threading.Event | None = None) -> Result:
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="midtrain-", ignore_cleanup_errors=True))
         source, given = stack.enter_context(_file(code)), stack.enter_context(_file(stdin))
@@ -119,7 +140,11 @@ def _run(code: str, stdin: str, limits: _Limits, isolated: bool) -> Result:
         reading, writing = os.pipe()
         stack.callback(os.close, reading)
         python = os.path.realpath(sys.executable)
-        plan = _plan(python, folder, source.fileno(), writing, limits, isolated)
+        refused = program(platform.machine())
+        if isolated and refused is None:
+            seen = f"the numbers of system calls on {platform.machine()} are not known"
+            raise RunError("the sandbox could not be set up", seen=seen)
+        plan = _plan(python, folder, source.fileno(), writing, limits, isolated) | {"filter": (refused or b"").hex()}
         try:
             process = subprocess.Popen(
                 [python, "-I", "-S", "-B", str(Path(__file__).with_name("sandbox_child.py")), json.dumps(plan)],
@@ -136,7 +161,7 @@ def _run(code: str, stdin: str, limits: _Limits, isolated: bool) -> Result:
         finally:
             os.close(writing)
         try:
-            told, took = _follow(reading, limits.seconds)
+            told, took = _follow(reading, limits.seconds, cancel)
         finally:
             with suppress(ProcessLookupError):  # its group; what left the group goes with its namespace
                 os.killpg(process.pid, signal.SIGKILL)
@@ -156,32 +181,41 @@ def _plan(python: str, folder: str, code: int, status: int, limits: _Limits, iso
         "status": status,
         "isolated": isolated,
         "disk": DISK,
+        "together": TOGETHER * limits.memory,
         "limits": {
             "memory": limits.memory,
-            "seconds": math.ceil(limits.seconds) + 1,
+            "seconds": limits.cpu_seconds,
             "output": limits.output,
             "processes": PROCESSES,
         },
     }
 
 
-def _follow(status: int, seconds: float) -> tuple[list[str], float]:
+def _follow(status: int, seconds: float, cancel: threading.Event | None) -> tuple[list[str], float]:
     """Reads what the child reports until the code ended or its time is over.
 
     Returns:
-        The lines (`ready`, then `ended CODE`; `error TEXT`), and the wall time since `ready`.
+        The lines (`ready`, then `ended CODE` or `exceeded`; `error TEXT`), and the wall time since `ready`.
+
+    Raises:
+        RunError: `cancel` was set.
     """
     poll = select.poll()
     poll.register(status, select.POLLIN)
     told, begun, deadline = b"", time.monotonic(), time.monotonic() + SETUP_SECONDS
-    while (left := deadline - time.monotonic()) > 0 and poll.poll(math.ceil(left * 1000)):
+    while (left := deadline - time.monotonic()) > 0:
+        if cancel is not None and cancel.is_set():
+            raise RunError("the run was ended by its caller", where="sandbox")
+        wait = math.ceil(left * 1000)
+        if not poll.poll(wait if cancel is None else min(wait, LOOK_MS)):
+            continue
         was_ready = told.startswith(b"ready\n")
         block = os.read(status, 4096)
         told += block
         if not was_ready and told.startswith(b"ready\n"):
             begun = time.monotonic()
             deadline = begun + seconds
-        if not block or b"ended " in told or b"error " in told:
+        if not block or any(word in told for word in (b"ended ", b"exceeded", b"error ")):
             break
     return told.decode(errors="replace").splitlines(), time.monotonic() - begun
 
@@ -192,6 +226,8 @@ def _result(told: list[str], took: float, stdout: str, stderr: str) -> Result:
         reason = failure or stderr.strip()[-300:] or f"nothing was heard of it in {took:.0f} s"
         raise RunError("the sandbox could not be set up", seen=reason)
     ended = next((int(line.removeprefix("ended ")) for line in told if line.startswith("ended ")), None)
+    if ended is None and "exceeded" in told:
+        return Result("memory", None, stdout, stderr, took)
     if ended is None or ended == -signal.SIGXCPU:
         return Result("timeout", ended, stdout, stderr, took)
     if ended < 0:

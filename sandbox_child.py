@@ -1,7 +1,8 @@
 """What a sandbox does in its own process before the untrusted code: namespaces, a root of its own, limits, exec.
 
 A fresh interpreter has to do it, since a caller with threads (Arrow, torch) must not run Python between fork and exec.
-It is started by its path, imports the standard library alone, and costs about 50 ms and two processes that wait.
+It is started by its path, imports the standard library alone, and costs about 50 ms and two processes: one waits, one
+looks 20 times a second at the memory of the code's processes (0.1 to 1 ms a look).
 """
 
 import ctypes
@@ -11,6 +12,7 @@ import platform
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -23,14 +25,16 @@ READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC = 1, 2, 4, 8
 NO_ATIME, NO_DIR_ATIME, RELATIVE_ATIME = 1 << 10, 1 << 11, 1 << 21
 REMOUNT, BIND, RECURSIVE, PRIVATE = 1 << 5, 1 << 12, 1 << 14, 1 << 18
 DETACH = 2
-SET_PARENT_DEATH_SIGNAL, SET_NO_NEW_PRIVILEGES = 1, 38
+SET_PARENT_DEATH_SIGNAL, SET_SECCOMP, SET_NO_NEW_PRIVILEGES = 1, 22, 38
+FILTER = 2  # SECCOMP_MODE_FILTER
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41}  # glibc has no function for it
 
 INSIDE_ID = 1000  # user and group of the code, as it sees them; not 0, so that exec takes every capability away
 NOBODY = 65534  # who that is outside where root starts a sandbox; a limit on processes does not bind root
-DEVICES = ("/dev/null", "/dev/zero", "/dev/random", "/dev/urandom")
+DEVICES = ("/dev/null", "/dev/random", "/dev/urandom")  # without zero: shared mappings of it are memory
 FILES_OPEN = 64
 WORK_INODES = 4096
+LOOK_SECONDS = 0.05  # between two looks at the memory of all processes
 
 
 def call(name: str, *arguments: object) -> None:
@@ -125,7 +129,6 @@ def limit(limits: dict[str, int]) -> None:
     """Binds this process: address space and files in bytes, CPU in seconds, processes, no core dumps."""
     for kind, most in (
         (resource.RLIMIT_AS, limits["memory"]),
-        (resource.RLIMIT_CPU, limits["seconds"]),
         (resource.RLIMIT_FSIZE, limits["output"]),
         (resource.RLIMIT_NPROC, limits["processes"]),
         (resource.RLIMIT_NOFILE, FILES_OPEN),
@@ -134,6 +137,29 @@ def limit(limits: dict[str, int]) -> None:
         _, hard = resource.getrlimit(kind)
         bound = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(kind, (bound, bound))
+    # The signal of the soft limit says why it ended; the hard one ends what does not heed it.
+    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    most = limits["seconds"] if hard == resource.RLIM_INFINITY else min(limits["seconds"], hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (most, most + 1 if hard == resource.RLIM_INFINITY else min(most + 1, hard)))
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("length", ctypes.c_ushort), ("steps", ctypes.c_char_p))
+
+
+def refuse_calls(program: bytes) -> None:
+    """Has the kernel refuse system calls from here on, in this process and all that come of it.
+
+    Args:
+        program: an array of `struct sock_filter`.
+
+    Raises:
+        OSError: the kernel has no such filters.
+    """
+    asked = _Program(len(program) // 8, program)
+    call("prctl", SET_SECCOMP, FILTER, ctypes.byref(asked), 0, 0)
 
 
 def become(plan: dict[str, Any], script: str, folder: str) -> None:
@@ -146,6 +172,8 @@ def become(plan: dict[str, Any], script: str, folder: str) -> None:
     call("prctl", SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
     call("prctl", SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     limit(plan["limits"])
+    if plan["isolated"]:
+        refuse_calls(bytes.fromhex(plan["filter"]))
     os.write(plan["status"], b"ready\n")
     os.execve(plan["python"], [plan["python"], "-I", "-S", "-B", "-X", "utf8", script], {})  # noqa: S606 - no shell is wanted
 
@@ -159,6 +187,61 @@ def supervise(plan: dict[str, Any], script: str, folder: str) -> None:
     while ended != child:
         ended, how = os.wait()
     os.write(plan["status"], f"ended {os.waitstatus_to_exitcode(how)}\n".encode())
+
+
+def watch(plan: dict[str, Any], first: int, processes: int) -> None:
+    """Waits for process 1 of the code; ends it with all the others when they hold too much memory together."""
+    while os.waitpid(first, os.WNOHANG) == (0, 0):
+        if held(first, processes) > plan["together"]:
+            os.kill(first, signal.SIGKILL)  # the kernel ends what else is in its namespace before it is gone
+            os.waitpid(first, 0)
+            os.write(plan["status"], b"exceeded\n")
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def held(first: int, processes: int) -> int:
+    """Bytes that a process and all below it hold of their own, in memory or swapped out.
+
+    A page that processes share since a fork counts for each of them. Every thread is asked, since the first of them may
+    have ended, and has children of its own.
+
+    Args:
+        first: its number.
+        processes: an open folder: /proc as it is outside.
+    """
+    total, waiting = 0, [first]
+    while waiting:
+        process, most = waiting.pop(), 0
+        for thread in _threads(processes, process):
+            fields = dict(line.split(":", 1) for line in _read(processes, f"{thread}/status").splitlines())
+            most = max(most, sum(int(fields.get(name, "0 kB").split()[0]) for name in ("RssAnon", "VmSwap")))
+            waiting += map(int, _read(processes, f"{thread}/children").split())
+        total += most << 10
+    return total
+
+
+def _threads(processes: int, process: int) -> list[str]:
+    """The folders of a process's threads; none if it ended."""
+    try:
+        folder = os.open(f"{process}/task", os.O_RDONLY | os.O_DIRECTORY, dir_fd=processes)
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    try:
+        return [f"{process}/task/{thread.name}" for thread in os.scandir(folder)]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    finally:
+        os.close(folder)
+
+
+def _read(processes: int, path: str) -> str:
+    """A file of /proc; empty if its thread ended."""
+    try:
+        with open(os.open(path, os.O_RDONLY, dir_fd=processes), encoding="utf-8", errors="replace") as stream:
+            return stream.read()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def attempt(plan: dict[str, Any], work: Callable[[], None]) -> None:
@@ -182,12 +265,16 @@ def start(plan: dict[str, Any]) -> None:
         (Path(folder) / "work").mkdir()
         supervise(plan, folder + "/main.py", folder + "/work")
         return
+    processes = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+    os.stat(f"self/task/{os.getpid()}/children", dir_fd=processes)  # a kernel may be built without it
     enter_namespaces()
     build_root(folder, plan["visible"], code, plan["disk"])
-    if os.fork() == 0:
+    first = os.fork()
+    if first == 0:
+        os.close(processes)
         call("prctl", SET_PARENT_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
         attempt(plan, lambda: supervise(plan, "/main.py", "/work"))
-    os.wait()
+    watch(plan, first, processes)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Untrusted code: what it may do, what ends it, and what it cannot reach."""
 
+import errno
 import os
 import shutil
 import signal
@@ -68,6 +69,15 @@ def test_an_endless_loop_is_ended(both):
 
 def test_sleeping_is_ended_too(both):
     assert both("import time; time.sleep(1000)", seconds=0.3).status == "timeout"
+
+
+def test_a_loop_is_ended_by_its_cpu_time_however_busy_the_machine_is(both):
+    result = both("while True: pass", seconds=120, cpu_seconds=1)
+    assert (result.status, result.returncode) == ("timeout", -signal.SIGXCPU)
+    assert result.seconds < 60
+    stubborn = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
+    assert both(stubborn, seconds=120, cpu_seconds=1).returncode == -signal.SIGKILL
+    assert both("import time; time.sleep(2); print(1)", seconds=60, cpu_seconds=1).stdout == "1\n"
 
 
 def test_memory_is_bounded(both):
@@ -154,6 +164,222 @@ def test_a_process_left_behind_ends_with_the_run(both):
     assert all_gone(before)
 
 
+# Each tries to hold 1.5 GiB in a process that may map 512 MiB, or asks for what would.
+BYPASSES = {
+    "a System V segment": """
+libc.shmat.restype = ctypes.c_void_p
+for _ in range(12):
+    segment = checked(libc.shmget(0, 128 << 20, 0o1600))
+    at = libc.shmat(segment, None, 0)
+    ctypes.memset(at, 1, 128 << 20)
+    libc.shmdt(ctypes.c_void_p(at))
+""",
+    "a file of memory": """
+libc.mmap.restype = ctypes.c_void_p
+for _ in range(1500):
+    file = os.memfd_create("x")
+    os.write(file, bytes(1 << 20))
+    kept.append(libc.mmap(None, ctypes.c_size_t(4096), 1, 1, file, ctypes.c_long(0)))
+    os.close(file)
+""",
+    "a shared mapping that is cut": """
+for _ in range(12):
+    block = mmap.mmap(-1, 128 << 20)
+    for i in range(0, len(block), 4096):
+        block[i] = 1
+    block.resize(4096)
+    kept.append(block)
+""",
+    "a shared mapping of zeros": """
+file = os.open("/dev/zero", os.O_RDWR)
+for _ in range(12):
+    block = mmap.mmap(file, 128 << 20)
+    for i in range(0, len(block), 4096):
+        block[i] = 1
+    block.resize(4096)
+    kept.append(block)
+""",
+    "huge pages": "mmap.mmap(-1, 2 << 20, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x40000)",
+    "a file system of its own": """
+checked(libc.unshare(0x10020000))
+checked(libc.mount(b"x", b"/work", b"tmpfs", 0, b"size=2g"))
+""",
+    "a process with namespaces": "checked(libc.syscall({'x86_64': 56}.get(machine, 220), 0x10020011, 0, 0, 0, 0))",
+    "messages": "checked(libc.msgget(0, 0o1600))",
+    "semaphores": "checked(libc.semget(0, 32000, 0o1600))",
+    "a POSIX queue": "checked(libc.syscall({'x86_64': 240}.get(machine, 180), b'x', 0o102, 0o600, None))",
+    "mapped pages in a pipe": """
+block = (ctypes.c_size_t * 2)(ctypes.addressof(ctypes.create_string_buffer(4096)), 4096)
+checked(libc.vmsplice(os.pipe()[1], ctypes.byref(block), 1, 0))
+""",
+    "a socket with an address": """
+import socket
+waiting = socket.socket(socket.AF_UNIX)
+waiting.bind("\\0x")
+waiting.listen(4096)
+""",
+    "a socket of another kind": "import socket; socket.socket(40, socket.SOCK_STREAM)",  # to the host of a machine
+    "a larger buffer": """
+import socket
+socket.socketpair()[0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 22)
+""",
+    "watched folders": "checked(libc.inotify_init1(0))",
+    "a ring of calls": "checked(libc.syscall(425, 8, ctypes.create_string_buffer(120)))",
+    "keys": "checked(libc.syscall({'x86_64': 248}.get(machine, 217), b'user', b'x', b'y', 1, -4))",
+}
+
+BYPASS = """
+import ctypes, errno, mmap, os, platform
+libc, machine, kept = ctypes.CDLL(None, use_errno=True), platform.machine(), []
+
+def checked(result):
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+"""
+
+
+@isolated
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in BYPASSES.items()])
+def test_memory_that_its_limit_does_not_count_is_not_to_be_had(code: str):
+    result = sandbox.run(BYPASS + code + "\nprint('held', flush=True)", seconds=60)
+    assert (result.status, result.stdout) == ("failed", "")
+    last = result.stderr.rstrip().rpartition("\n")[2]
+    assert any(f"[Errno {number}]" in last for number in (errno.EPERM, errno.EAFNOSUPPORT, errno.ENOENT)), last
+
+
+CHILDREN = """
+import os, sys, time
+for _ in range({count}):
+    if os.fork() == 0:
+        x = b"x" * ({each} << 20)
+        print("held", flush=True)
+        time.sleep({rest})
+        os._exit(0)
+for _ in range({count}):
+    os.wait()
+"""
+
+# The first thread of each child has ended: the child's own status no longer says what it holds.
+HEADLESS = """
+import ctypes, os, platform, threading, time
+def hold():
+    x = b"x" * (100 << 20)
+    time.sleep(60)
+for _ in range(5):
+    if os.fork() == 0:
+        threading.Thread(target=hold).start()
+        ctypes.CDLL(None).syscall(60 if platform.machine() == "x86_64" else 93, 0)
+time.sleep(60)
+"""
+
+
+@isolated
+@pytest.mark.parametrize(
+    "code", [CHILDREN.format(count=5, each=100, rest=60), HEADLESS], ids=["children", "without a first thread"]
+)
+def test_the_memory_of_all_processes_together_is_bounded(code: str):
+    before = sandboxed()
+    result = sandbox.run(code, memory=192 << 20, seconds=50)
+    assert (result.status, result.returncode) == ("memory", None)
+    assert result.seconds < 50
+    assert all_gone(before)
+    assert sandbox.run("print(1)").stdout == "1\n"
+
+
+@isolated
+def test_processes_that_hold_less_than_the_bound_go_on():
+    result = sandbox.run(CHILDREN.format(count=3, each=80, rest=0.5), memory=192 << 20, seconds=60)
+    assert (result.status, result.stdout) == ("ok", "held\n" * 3)
+
+
+BUFFERS = """
+import fcntl, os, socket
+def fill(ends):
+    total = 0
+    for end in ends:
+        os.set_blocking(end, False)
+        while True:
+            try:
+                total += os.write(end, bytes(1 << 16))
+            except BlockingIOError:
+                break
+    return total
+sockets, pipes = [], []
+try:
+    while True:
+        sockets += socket.socketpair()
+except OSError:
+    print(fill([one.fileno() for one in sockets]))
+for one in sockets:
+    one.close()
+try:
+    while True:
+        pipes.append(os.pipe())
+        fcntl.fcntl(pipes[-1][1], 1031, 1 << 20)
+except OSError:
+    print(fill([end for _, end in pipes]))
+"""
+
+
+@isolated
+def test_what_waits_in_sockets_and_pipes_is_little():
+    result = sandbox.run(BUFFERS, seconds=60)
+    assert (result.status, result.stderr) == ("ok", "")
+    sockets, pipes = map(int, result.stdout.split())
+    assert 0 < sockets < 16 << 20
+    assert 0 < pipes < 64 << 20
+
+
+USEFUL = """
+import asyncio, mmap, multiprocessing, os, sqlite3, subprocess, sys, tempfile, threading
+from concurrent.futures import ThreadPoolExecutor
+
+async def soon():
+    await asyncio.sleep(0)
+    return 1
+
+def child(end):
+    end.send(2)
+
+print(asyncio.run(soon()))
+ours, theirs = multiprocessing.get_context("fork").Pipe()
+process = multiprocessing.get_context("fork").Process(target=child, args=(theirs,))
+process.start()
+print(ours.recv())
+process.join()
+print(list(ThreadPoolExecutor(4).map(abs, [3]))[0])
+print(subprocess.run([sys.executable, "-c", "print(4)"], capture_output=True, text=True).stdout.strip())
+print(sqlite3.connect("a.db").execute("select 5").fetchone()[0])
+with tempfile.TemporaryFile(dir=".") as file:
+    file.truncate(4096)
+    mmap.mmap(file.fileno(), 4096)[0] = 6
+    print(file.read(1)[0])
+print(len(mmap.mmap(-1, 7, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)))
+"""
+
+
+@isolated
+def test_threads_processes_and_files_are_had_as_before():
+    result = sandbox.run(USEFUL, seconds=60)
+    assert (result.stdout.split(), result.stderr) == (list("1234567"), "")
+
+
+@isolated
+@pytest.mark.parametrize("filters", [lambda machine: b"", lambda machine: None], ids=["kernel", "machine"])
+def test_without_a_filter_of_calls_there_is_no_isolation(monkeypatch, filters):
+    """An empty program is what the kernel refuses; a machine whose calls are not known has none."""
+    monkeypatch.setattr(sandbox, "program", filters)
+    sandbox.isolation.cache_clear()
+    try:
+        assert sandbox.isolation() is not None
+        with pytest.raises(RunError, match="cannot be isolated"):
+            sandbox.run("print(1)")
+        assert sandbox.run("print(1)", allow_without_isolation=True).stdout == "1\n"
+    finally:
+        sandbox.isolation.cache_clear()
+
+
 @isolated
 def test_a_secret_file_of_the_callers_is_not_there(tmp_path):
     secret = tmp_path / "secret.txt"
@@ -214,7 +440,7 @@ def test_there_is_no_network():
         port = server.getsockname()[1]
         result = sandbox.run(f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)")
         assert result.status == "failed"
-        assert "OSError" in result.stderr
+        assert "OSError: [Errno" in result.stderr
         without = subprocess.run(
             [sys.executable, "-c", f"import socket; socket.create_connection(('127.0.0.1', {port}), 5)"], check=False
         )
@@ -266,7 +492,15 @@ def test_a_sandbox_that_cannot_start_is_an_error_not_a_result(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "limits", [{"seconds": 0}, {"seconds": float("nan")}, {"seconds": float("inf")}, {"memory": 1000}, {"output": -1}]
+    "limits",
+    [
+        {"seconds": 0},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"memory": 1000},
+        {"output": -1},
+        {"cpu_seconds": 0},
+    ],
 )
 def test_limits_that_no_program_could_keep(limits: dict[str, float]):
     with pytest.raises(ConfigError, match="leave no room"):
@@ -282,9 +516,11 @@ def test_many_at_once_from_threads_and_no_signal_handler_is_touched():
     assert threading.active_count() == 1 + sum(thread.daemon for thread in threading.enumerate()[1:])
 
 
-def test_nothing_is_left_open_or_on_the_disk():
+def test_nothing_is_left_open_or_on_the_disk(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the machine's is others' too
+
     def state() -> tuple[int, int]:
-        return len(list(Path("/proc/self/fd").iterdir())), len(list(Path(tempfile.gettempdir()).glob("midtrain-*")))
+        return len(list(Path("/proc/self/fd").iterdir())), len(list(tmp_path.iterdir()))
 
     if sys.platform != "linux":
         pytest.skip("counts open files in /proc")
@@ -293,6 +529,19 @@ def test_nothing_is_left_open_or_on_the_disk():
     for seconds in (5, 0.05):
         run("import time; time.sleep(0.1); open('x', 'w')", seconds=seconds)
     assert state() == before
+
+
+def test_a_run_is_ended_when_its_caller_says_so(both):
+    cancel = threading.Event()
+    timer = threading.Timer(0.5, cancel.set)
+    timer.start()
+    begun = time.monotonic()
+    with pytest.raises(RunError, match="sandbox: the run was ended by its caller"):
+        both("import time\nprint('on', flush=True)\ntime.sleep(500)", seconds=500, cpu_seconds=5, cancel=cancel)
+    assert 0.5 <= time.monotonic() - begun < 10
+    assert both("print(1)", cancel=threading.Event()).stdout == "1\n"
+    with pytest.raises(RunError, match="ended by its caller"):
+        both("print(1)", cancel=cancel)
 
 
 @isolated
