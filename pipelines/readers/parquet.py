@@ -1,10 +1,12 @@
-"""Parquet: one record a row, read by row groups, about a megabyte or a thousand rows at a time.
+"""Parquet: one record a row, read by row groups, a few megabytes or a thousand rows at a time.
 
 Row groups are what tasks are made of, so a large file is many tasks; one that is a single row group stays one, whatever
 its size. Memory stays at a row group's compressed bytes and one slice of it.
 """
 
+from collections import Counter
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,8 +22,42 @@ AHEAD = 4 << 20  # bytes that a request to a store brings beyond the column aske
 GIANT = 4  # times what a batch should hold: its rows are taken one at a time, each with its own size
 
 
+class Slice(NamedTuple):
+    """Rows of a row group that have one verdict.
+
+    Args:
+        rows: the rows.
+        position: of the first in the file.
+        size: bytes a row.
+        verdict: of a selection, None where they are read.
+    """
+
+    rows: pa.RecordBatch
+    position: int
+    size: int
+    verdict: str | None
+
+
 def records(split: Split, selection: Selection | None = None) -> Iterator[Record]:
     """The rows of the split's row groups; positions are row numbers in the file.
+
+    Raises:
+        RunError: the file is damaged or is not Parquet.
+    """
+    for piece in slices(split, selection):
+        yield from records_of(piece)
+
+
+def records_of(piece: Slice) -> Iterator[Record]:
+    """The rows of a slice, one by one."""
+    if piece.verdict is None:
+        yield from _rows(piece.rows, piece.position, piece.size)
+    else:
+        yield from poisonous(piece.verdict, piece.position, piece.size)
+
+
+def slices(split: Split, selection: Selection | None = None) -> Iterator[Slice]:
+    """The rows of the split's row groups, some at a time; one at a time where they are large or have a verdict.
 
     Raises:
         RunError: the file is damaged or is not Parquet.
@@ -29,6 +65,7 @@ def records(split: Split, selection: Selection | None = None) -> Iterator[Record
     try:
         with storage.open_ranges(split.path, AHEAD) as stream:
             file = pq.ParquetFile(stream)
+            _check_names(file, split.path)
             stop = file.num_row_groups if split.stop < 0 else split.stop
             position = sum(file.metadata.row_group(group).num_rows for group in range(split.start))
             for group in range(split.start, stop):
@@ -45,7 +82,18 @@ def records(split: Split, selection: Selection | None = None) -> Iterator[Record
         ) from None
 
 
-def _group(file: pq.ParquetFile, group: int, position: int, rows: int, selection: Selection | None) -> Iterator[Record]:
+def _check_names(file: pq.ParquetFile, path: str) -> None:
+    """Of two columns of one name a row's values hold the last alone."""
+    twice = [name for name, count in Counter(file.schema_arrow.names).items() if count > 1]
+    if twice:
+        raise RunError(
+            f"the Parquet file has several columns called {twice[0]}",
+            where=path,
+            fix="write it with a name for each, or take it out of the source",
+        )
+
+
+def _group(file: pq.ParquetFile, group: int, position: int, rows: int, selection: Selection | None) -> Iterator[Slice]:
     for batch in file.iter_batches(rows, row_groups=[group]):
         giant = batch.nbytes > GIANT * BATCH_BYTES
         runs = [(None, 0, batch.num_rows)] if selection is None else selection.runs(batch.num_rows)
@@ -53,11 +101,7 @@ def _group(file: pq.ParquetFile, group: int, position: int, rows: int, selection
             step = 1 if giant or verdict is not None else last - first
             for row in range(first, last, step):
                 rest = batch.slice(row, step)
-                size = rest.nbytes // step
-                if verdict is None:
-                    yield from _rows(rest, position + row, size)
-                else:
-                    yield from poisonous(verdict, position + row, size)
+                yield Slice(rest, position + row, rest.nbytes // step, verdict)
         position += batch.num_rows
 
 

@@ -39,12 +39,8 @@ def lines(split: Split, selection: Selection | None = None) -> Iterator[tuple[in
     Raises:
         RunError: the compressed stream is damaged or cut short.
     """
-    place = _Place(split.path)
-    with place.named(), storage.open_stream(split.path) as raw:
-        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
-        offset = 0
-        if split.start > 0:  # an uncompressed file: to the first line that starts at or behind the split's start
-            offset = stream.seek(split.start - 1) + len(stream.readline())
+    with _at_first_line(split) as (stream, place):
+        offset = place.offset
         while split.stop < 0 or offset < split.stop:
             place.offset = offset
             held = [stream.readline(-1 if selection is None or selection.wanted else BUFFER)]
@@ -54,6 +50,51 @@ def lines(split: Split, selection: Selection | None = None) -> Iterator[tuple[in
             if len(held[0]) == BUFFER and selection is not None:
                 offset += _to_line_end(stream, held[0])
             yield split.origin + place.offset, held.pop()  # which may be large: nothing here holds it
+
+
+def line_blocks(split: Split, size: int) -> Iterator[tuple[int, list[bytes]]]:
+    """The same lines, whole ones of about `size` bytes together, each block with the byte offset of its first.
+
+    A block ends with the first line that reaches the size, or with the split. It stands in a list of its own and may be
+    taken out of it: it may be large, and nothing here holds it.
+
+    Raises:
+        RunError: the compressed stream is damaged or cut short.
+    """
+    with _at_first_line(split) as (stream, place):
+        offset = place.offset
+        while split.stop < 0 or offset < split.stop:
+            place.offset = offset
+            if not (block := stream.read(size)):
+                return
+            if not block.endswith(b"\n"):
+                block += stream.readline()
+            if 0 <= split.stop < offset + len(block):
+                block = block[: block.find(b"\n", split.stop - offset - 1) + 1 or None]
+            offset += len(block)
+            held = [block]
+            del block
+            yield split.origin + place.offset, held
+
+
+def lines_of(offset: int, block: bytes) -> Iterator[tuple[int, bytes]]:
+    """The lines of a block of whole lines, each with its byte offset; a line is not held here while it is used."""
+    stream = io.BytesIO(block)
+    del block
+    while (held := [stream.readline()])[0]:
+        start, offset = offset, offset + len(held[0])
+        yield start, held.pop()
+
+
+@contextlib.contextmanager
+def _at_first_line(split: Split) -> Iterator[tuple[BinaryIO, "_Place"]]:
+    """A stream that stands at the first line which starts in the split, and the place that its errors name."""
+    place = _Place(split.path)
+    with place.named(), storage.open_stream(split.path) as raw:
+        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
+        if split.start > 0:  # of an uncompressed file
+            place.offset = stream.seek(split.start - 1) + len(stream.readline())
+        yield stream, place
 
 
 def _to_line_end(stream: BinaryIO, block: bytes) -> int:

@@ -1,5 +1,7 @@
 """Plain records onto the documents' columns, nothing of the input lost."""
 
+import json
+
 import orjson
 import pytest
 from hypothesis import given
@@ -56,12 +58,33 @@ def test_numbers_become_text_in_the_small_columns(value: object, text: str | Non
         ({"text": "x"}, {"url": "link"}, "no field link"),
         ({"text": "x", "id": {"$oid": "1"}}, {}, "field id is a mapping, not text"),
         ({"text": "x", "url": ["u"]}, {}, "field url is a list, not text"),
-        ({"text": "x", "big": 2**70}, {}, "cannot be kept as JSON: Integer exceeds 64-bit range"),
     ],
 )
 def test_what_cannot_become_a_document(record: dict[str, object], fields: dict[str, str], error: str):
     with pytest.raises(Unreadable, match=error.replace("$", r"\$")):
         row(record, fields)
+
+
+def test_numbers_of_any_length_are_kept_to_the_last_digit(reading):
+    """orjson reads a whole number of more than 64 bits as if it had a point, and cannot write it."""
+    lines = [
+        b'{"text": "a", "id": 123456789012345678901}',
+        b'{"text": "b", "id": 123456789012345678902, "n": [-9223372036854775809, {"m": 36893488147419103233}]}',
+        b'{"text": "c", "id": 18446744073709551615, "n": 1e400, "m": 0.12345678901234567890123}',
+        b'{"text": "d", "id": 18446744073709551616}',
+        b'{"text": "e", "id": -9223372036854775808, "f": 1e20, "g": 100000000000000000000.0}',
+    ]
+    documents, aside = reading("a.jsonl", b"\n".join(lines))
+    assert [document["id"] for document in documents] == [
+        "123456789012345678901",
+        "123456789012345678902",
+        "18446744073709551616",
+        "-9223372036854775808",
+    ]
+    kept = json.loads(documents[1]["metadata"])
+    assert kept == {"n": [-9223372036854775809, {"m": 36893488147419103233}]}
+    assert json.loads(documents[3]["metadata"]) == {"f": 1e20, "g": 1e20}
+    assert [place for place, _ in aside] == [f"a.jsonl, byte {len(lines[0]) + len(lines[1]) + 2}"]  # 1e400 is no number
 
 
 def test_json_nested_too_deep_to_be_written_is_set_aside(reading):

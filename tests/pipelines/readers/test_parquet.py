@@ -125,6 +125,12 @@ def test_dates_are_written_out(reading, values: pa.Array, text: str):
     assert documents[0]["date"] == text
 
 
+def test_two_columns_of_one_name_end_the_run(reading):
+    table = pa.table([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    with pytest.raises(RunError, match="several columns called text"):
+        reading("a.parquet", written(table))
+
+
 def test_text_of_another_type_is_set_aside_with_its_row(reading):
     documents, aside = reading("a.parquet", written(pa.table({"text": [[1], None, [2]]})))
     assert documents == []

@@ -59,7 +59,8 @@ class TestMapped:
             ({"r": "x"}, {}, "no field q"),
             ({"q": "x"}, {}, "no field r"),
             ({"q": "x", "r": None}, {}, "field r is null, not text"),
-            ({"q": "x", "r": ["y"]}, {}, "field r is a list, not text"),
+            ({"q": "x", "r": ["y", 1]}, {}, "field r is a list, not text"),
+            ({"q": "x", "r": {"y": 1}}, {}, "field r is a mapping, not text"),
             ({"q": 5, "r": "y"}, {}, "field q is a number, not text"),
             ({"q": " \n", "r": "y"}, {}, "the prompt is empty"),
             ({"q": "x", "r": " "}, {}, "the assistant's, is empty"),
@@ -90,34 +91,19 @@ class TestThinkingTags:
             ("<think> \n</think>answer", None, "answer"),
             ("<think>steps</think>", "steps", ""),
             ("no tags at all", None, "no tags at all"),
-            ("a < b and <thinking> is another tag", None, "a < b and <thinking> is another tag"),
         ],
     )
     def test_one_pair_at_the_start_is_taken_out(self, response: str, reasoning: str | None, content: str):
         assert assistant({"q": "x", "r": response}, QA) == (reasoning, content)
 
-    @pytest.mark.parametrize(
-        "response",
-        [
-            "<think>never closed",
-            "never opened</think>answer",
-            "first <think>steps</think> answer",
-            "<think>one</think>answer<think>two</think>",
-            "<think>one<think>two</think></think>answer",
-            "<think>one</think>two</think>",
-            "</think><think>",
-        ],
-    )
-    def test_any_other_tag_sets_the_record_aside(self, response: str):
-        with pytest.raises(Unreadable, match="thinking tags that cannot be read"):
-            row({"q": "x", "r": response}, QA)
-
-    @pytest.mark.parametrize("response", ["<think>x</think>y", "x</think>"])
-    def test_tags_beside_reasoning_of_its_own_cannot_be_read(self, response: str):
-        with pytest.raises(Unreadable, match="thinking tags"):
+    @pytest.mark.parametrize("response", ["<think>x</think>y", "x</think>y", "<think>x"])
+    def test_tags_beside_a_reasoning_that_says_something_else_cannot_be_read(self, response: str):
+        with pytest.raises(Unreadable, match="thinking tags beside a reasoning that says something else"):
             row({"q": "x", "t": "steps", "r": response}, QA | {"reasoning": "t"})
-        with pytest.raises(Unreadable, match="thinking tags"):
-            row({"q": "x", "t": response, "r": "answer"}, QA | {"reasoning": "t"})
+
+    def test_a_reasoning_with_an_answer_of_its_own_cannot_be_read(self):
+        with pytest.raises(Unreadable, match="cannot be told from those of a thought"):
+            row({"q": "x", "t": "<think>x</think>y", "r": "answer"}, QA | {"reasoning": "t"})
 
     def test_a_question_about_tags_is_left_alone(self):
         found = row({"q": "What does <think> mean?", "r": "A tag."}, QA)
@@ -153,21 +139,66 @@ class TestMessages:
         turns = [turn("user", "1"), turn("assistant", "2", reasoning="t", reasoning_content="t", thinking=None)]
         assert assistant({"m": turns, "a": ""}, LISTED) == ("t", "2")
 
+    @pytest.mark.parametrize("content", [{"content": None}, {}])
+    def test_a_reply_that_ended_in_its_thought_has_no_content(self, content: dict[str, None]):
+        turns = [turn("user", "1"), {"role": "assistant", **content, "reasoning_content": "steps"}]
+        found = row({"m": turns, "a": ""}, LISTED)
+        assert found.messages is not None
+        assert found.messages[-1] == {"role": "assistant", "content": "", "reasoning": "steps"}
+        assert assistant({"q": "1", "t": "steps", "r": None}, QA | {"reasoning": "t"}) == ("steps", "")
+        with pytest.raises(Unreadable, match="field r is null"):
+            row({"q": "1", "t": " ", "r": None}, QA | {"reasoning": "t"})
+
+    def test_published_names_of_roles_are_ours(self):
+        turns = [
+            turn("developer", "s"),
+            turn("human", "1"),
+            turn("model", "2"),
+            turn("observation", "3"),
+            turn("ai", "4"),
+        ]
+        found = row({"m": turns, "a": ""}, LISTED).messages
+        assert [one["role"] for one in found or []] == ["developer", "user", "assistant", "tool", "assistant"]
+
+    def test_a_system_prompt_may_stand_in_a_field_of_its_own(self):
+        turns = [{"from": "human", "value": "1"}, {"from": "gpt", "value": "2"}]
+        fields = {"messages": "m", "system": "s"}
+        found = row({"m": turns, "s": "be brief", "n": 1}, fields)
+        assert [one["content"] for one in found.messages or []] == ["be brief", "1", "2"]
+        assert found.metadata == '{"n":1}'
+        assert len(row({"m": turns, "s": None}, fields).messages or []) == 2
+        twice = [{"from": "system", "value": "be brief"}, *turns]
+        assert len(row({"m": twice, "s": "be brief"}, fields).messages or []) == 3
+        with pytest.raises(Unreadable, match="both the system's"):
+            row({"m": [{"from": "system", "value": "x"}, *turns], "s": "be brief"}, fields)
+
     def test_what_a_turn_holds_beside_is_kept_in_the_metadata(self):
         turns = [turn("user", "1", name="Ann", empty=None), turn("assistant", "2", weight=0, tool_calls=[])]
         found = row({"m": turns, "a": "2", "id": "7"}, LISTED)
         assert orjson.loads(found.metadata or "") == {"m": [{"name": "Ann"}, {"weight": 0, "tool_calls": []}]}
         assert found.id == "7"
+        shared = [{"from": "gpt", "value": "2", "content": "x"}]
+        assert row({"m": shared, "a": ""}, LISTED).metadata == '{"m":[{"content":"x"}]}'
 
     @pytest.mark.parametrize(
         ("turns", "error"),
         [
             (None, "field m is null, not a list of turns"),
-            ([], "field m is a list, not a list of turns"),
+            ([], "field m is an empty list: the conversation has no turns"),
             ("text", "field m is text, not a list of turns"),
             (["text"], "turn 0 has no role"),
-            ([{"content": "x"}], "turn 0 has no role among system, user, assistant, tool"),
-            ([turn("user", "1"), turn("gpt", "2")], "turn 1 has no role"),
+            ([{"content": "x"}], "turn 0 has no role among system, developer, user, assistant, tool"),
+            ([turn("user", "1"), turn("oracle", "2")], "turn 1 has no role"),
+            ([{"from": "human", "value": "1"}, {"from": "function_call", "value": "f()"}], "turn 1 calls a tool"),
+            (
+                [turn("user", [{"type": "image_url", "image_url": "x"}]), turn("assistant", "2")],
+                "part of type image_url",
+            ),
+            ([turn("assistant", [{"type": "tool_use", "name": "f"}])], "turn 0 calls a tool"),
+            (
+                [turn("assistant", [{"type": "text", "text": "a"}, {"type": "thinking", "thinking": "b"}])],
+                "turn 0 has a thought between parts of its answer",
+            ),
             ([turn(["user"], "1")], "turn 0 has no role"),  # type: ignore[arg-type]
             ([turn("user", "1")], "no assistant turn"),
             ([turn("user", "1"), {"role": "assistant"}], "no field content"),
@@ -178,7 +209,7 @@ class TestMessages:
             ([turn("user", "1"), turn("assistant", "2", thinking="x", reasoning="y")], "two different reasonings"),
             ([turn("user", "1", reasoning="x"), turn("assistant", "2")], "turn 0 has reasoning and is not"),
             ([turn("user", "1"), turn("assistant", "2", tool_calls=[{"id": 1}])], "turn 1 calls a tool"),
-            ([turn("user", "1"), turn("assistant", "x</think>2")], "thinking tags"),
+            ([turn("user", "1"), turn("assistant", "a</think>b</think>c")], "thinking tags"),
             ([turn("assistant", "<think>a</think>b", thinking="c")], "thinking tags"),
         ],
     )
@@ -191,8 +222,102 @@ class TestMessages:
             row({"a": "2"}, LISTED)
 
 
+def test_a_reasoning_that_is_there_and_empty_is_no_thought_that_was_cut_off():
+    fields = QA | {"reasoning": "t"}
+    found = row({"q": "x", "t": "", "r": "4"}, fields, opened=True).messages
+    assert found is not None
+    assert found[1] == {"role": "assistant", "content": "4", "reasoning": None}
+    cut_off = row({"q": "x", "r": "4"}, QA, opened=True)
+    assert cut_off.messages is not None
+    assert cut_off.messages[1] == {"role": "assistant", "content": "", "reasoning": "4"}
+    assert cut_off.repairs == ("unclosed_thought",)
+
+
+class TestRepairs:
+    def test_they_are_named_in_the_metadata(self):
+        found = row({"q": "x", "r": "steps</think>4", "n": 1}, QA)
+        assert orjson.loads(found.metadata or "") == {"n": 1, "repairs": ["orphan_closer"]}
+        assert found.repairs == ("orphan_closer",)
+
+    def test_a_field_of_that_name_is_not_written_over(self):
+        assert row({"q": "x", "r": "4", "repairs": 2}, QA).metadata == '{"repairs":2}'
+        with pytest.raises(Unreadable, match="own field repairs"):
+            row({"q": "x", "r": "steps</think>4", "repairs": 2}, QA)
+
+    def test_calculator_marks_go_where_the_recipe_asks(self):
+        record = {"q": "x <<1>>", "t": "48/2 = <<48/2=24>>24 and 1 << 2, <<a", "r": "24"}
+        fields = QA | {"reasoning": "t"}
+        assert assistant(record, fields)[0] == record["t"]
+        found = row(record, fields, "remove")
+        assert found.messages is not None
+        assert found.messages[0]["content"] == "x <<1>>"
+        assert found.messages[1]["reasoning"] == "48/2 = 24 and 1 << 2, <<a"
+        assert found.repairs == ("calculator_marks",)
+
+
+class TestAnswers:
+    @pytest.mark.parametrize(
+        ("reply", "mark", "answer"),
+        [
+            ("so\n#### 72", "####", "72"),
+            ("#### 1\nno:\n####  1,000 apples \n", "####", "1,000 apples"),
+            (r"so \boxed{60}.", r"\boxed", "60"),
+            (r"first \boxed{1}, then $\boxed{\frac{1}{2}}$", r"\boxed", r"\frac{1}{2}"),
+            (r"a set \boxed{\{1, 2\}}", r"\boxed", r"\{1, 2\}"),
+            (r"\boxed 5", r"\boxed", "5"),
+            (r"\boxed{7} and an open \boxed{8", r"\boxed", "7"),
+            ("x <answer> 5 </answer> y", "<answer>", "5"),
+        ],
+    )
+    def test_a_mark_says_where_the_answer_stands(self, reply: str, mark: str, answer: str):
+        found = row({"q": "x", "r": reply}, QA | {"answer": mark})
+        assert found.answer == answer
+        assert found.messages is not None
+        assert found.messages[1]["content"] == reply
+
+    @pytest.mark.parametrize("mark", ["####", r"\boxed", "<answer>"])
+    def test_no_answer_is_guessed_at(self, mark: str):
+        with pytest.raises(Unreadable, match="no answer is marked by"):
+            row({"q": "x", "r": "the answer is 7"}, QA | {"answer": mark})
+
+    def test_a_field_of_that_name_goes_before_the_mark(self):
+        assert row({"q": "x", "r": "#### 5", "####": 6}, QA | {"answer": "####"}).answer == "6"
+
+    def test_the_steps_of_gsm8k_are_a_thought_and_its_answer_the_reply(self):
+        found = row({"question": "x", "answer": "48/2 = <<48/2=24>>24\n#### 24"})
+        assert found.layout == "gsm8k"
+        assert found.answer == "24"
+        assert found.messages is not None
+        assert found.messages[1] == {"role": "assistant", "content": "24", "reasoning": "48/2 = <<48/2=24>>24"}
+        assert found.repairs == ("answer_mark",)
+
+
+class TestTranscripts:
+    @pytest.mark.parametrize(
+        ("text", "error"),
+        [
+            ("no conversation", "neither a conversation nor a reply with a thought"),
+            ("<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\n4", "a turn that is not closed"),
+            ("<|im_start|>user\nx<|im_start|>assistant\n4<|im_end|>", "a turn that is not closed"),
+            ("<|im_start|>user\nx<|im_end|>\n", "no assistant turn"),
+            (
+                "<|start|>user<|message|>x<|end|>and<|start|>assistant<|channel|>final<|message|>4",
+                "text outside of turns",
+            ),
+        ],
+    )
+    def test_what_cannot_be_read(self, text: str, error: str):
+        with pytest.raises(Unreadable, match=error):
+            row({"t": text}, {"transcript": "t"})
+
+    def test_a_reply_with_its_thought_is_a_turn(self):
+        found = row({"t": "<think>a</think>b", "id": 3}, {"transcript": "t"})
+        assert found.messages == [{"role": "assistant", "content": "b", "reasoning": "a"}]
+        assert found.id == "3"
+
+
 def test_records_are_read_into_batches_with_their_turns(reading):
-    lines = [{"q": "1+1?", "r": "<think>add</think>2"}, {"q": "x", "r": "y</think>"}, {"q": "2+2?", "r": "4"}]
+    lines = [{"q": "1+1?", "r": "<think>add</think>2"}, {"q": "x", "r": "y <think>z"}, {"q": "2+2?", "r": "4"}]
     content = "\n".join(json.dumps(line) for line in lines).encode()
     documents, aside = reading("a.jsonl.gz", content, format="reasoning", fields=QA)
     assert [document["messages"][1]["reasoning"] for document in documents] == ["add", None]
