@@ -5,7 +5,7 @@ parts and there are no such steps, kept as row numbers of these. Costs a read of
 where it is written.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,16 @@ import pyarrow as pa
 from ..manifest import OutputFile
 from ..storage import Location
 from . import exchange, footprints
-from .choose_duplicates import DUPLICATES, ChooseDuplicates
 from .documents import DocumentStage
-from .parts import ROW, TEXT_BYTES, PartWriter, dropped_rows, numbered, part_of_rows, read_part, text_sizes
+from .dropped import dropped_rows
+from .duplicates.choice import DUPLICATES, Choice
+from .duplicates.pieces import ChoosePieces
+from .parts import ROW, TEXT_BYTES, PartWriter, text_sizes
+from .read_parts import is_rows, numbered, part_of_rows, read_part
 from .readers.records import POISONED, Quarantined
 from .readers.selection import Selection
 from .recipe import Step
-from .stage import Stage
+from .stage import Counts, Stage
 
 BY_ROWS = ("id", "source", "language", TEXT_BYTES)  # what is read of documents whose row numbers are passed on
 
@@ -32,9 +35,24 @@ class FromParts(DocumentStage):
 
     upstream: DocumentStage
 
+    @property
+    def earlier(self) -> DocumentStage:
+        """As given."""
+        return self.upstream
+
     def tasks(self) -> int:
         """One a part of the earlier stage."""
         return len(self.upstream.parts)
+
+    @property
+    def source_order(self) -> tuple[str, ...]:
+        """As the earlier stage has them."""
+        return self.upstream.source_order
+
+    @property
+    def carried(self) -> tuple[str, ...]:
+        """As the earlier stage has them."""
+        return self.upstream.carried
 
     def source_of(self, task: int) -> str:
         """The source of the part."""
@@ -42,16 +60,14 @@ class FromParts(DocumentStage):
 
 
 @dataclass(frozen=True)
-class RemoveDuplicates(FromParts):
-    """Passes on an earlier stage's documents without the duplicates chosen and judges them.
+class BehindBarrier(FromParts):
+    """A stage that carries out what a barrier has chosen, and then its own steps.
 
     Args:
-        choice: the duplicates.
-        by_rows: whether row numbers of the scored parts are kept, as the earlier stage does; there are no steps then.
+        choice: what the barrier's last stage has chosen.
     """
 
-    choice: ChooseDuplicates
-    by_rows: bool
+    choice: Choice | ChoosePieces
 
     @property
     def parents(self) -> tuple[Stage, ...]:
@@ -59,9 +75,28 @@ class RemoveDuplicates(FromParts):
         return (self.upstream, self.choice)
 
     @property
+    def barrier(self) -> Step:
+        """The choice's."""
+        return self.choice.step
+
+    @property
     def judges(self) -> tuple[Step, ...]:
         """The barrier, then the steps after it."""
         return (self.choice.step, *super().judges)
+
+
+@dataclass(frozen=True)
+class RemoveDuplicates(BehindBarrier):
+    """Passes on an earlier stage's documents without the duplicates chosen and judges them.
+
+    Args:
+        choice: the duplicates.
+        by_rows: whether numbers of rows of the earlier stage's parts are kept, or of those that it keeps numbers of;
+            there are no steps then.
+    """
+
+    choice: Choice
+    by_rows: bool
 
     def options(self) -> dict[str, Any]:
         """The steps after the barrier."""
@@ -69,21 +104,33 @@ class RemoveDuplicates(FromParts):
 
     @property
     def base(self) -> DocumentStage | None:
-        """The earlier stage's, where its rows are kept."""
-        return self.upstream.base if self.by_rows else None
+        """The earlier stage, or its base, where rows are kept by number."""
+        return (self.upstream.base or self.upstream) if self.by_rows else None
 
     def writer(self, task: int, folder: Location | None = None) -> PartWriter:
         """Of documents, or of the numbers of kept rows."""
         if not self.by_rows:
             return super().writer(task, folder)
-        part, _ = part_of_rows(self.upstream.folder / self.upstream.parts[task].path)
+        part = self.upstream.folder / self.upstream.parts[task].path
+        part = part_of_rows(part)[0] if is_rows(part) else part
         name = "/".join(str(part).rsplit("/", 2)[1:])
         return PartWriter(folder or self.folder, task, self.source_of(task), self.schema(), rows_of=name)
+
+    def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
+        """As every stage of documents; and the choice's alarms, which may be lower than when it was made.
+
+        Raises:
+            RunError: as both.
+        """
+        super().check(counts, files)
+        chosen = self.choice.manifest()
+        if chosen is not None:
+            self.choice.check(chosen.counts, chosen.files)
 
     def memory(self) -> int:
         """As `footprints.passing`, of the largest part; of row numbers as `footprints.deciding`."""
         if self.by_rows:
-            return footprints.deciding(*self.upstream.largest_part(), len(BY_ROWS))
+            return footprints.deciding(*self.upstream.largest_part(), len(BY_ROWS) + len(self.carried))
         return footprints.passing(*self.upstream.largest_part(), self.steps, self.upstream.text_kept())
 
     def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
@@ -100,7 +147,8 @@ class RemoveDuplicates(FromParts):
         rows = duplicates.column("row").to_numpy()
         start = 0
         path = self.upstream.folder / part.path
-        for batch in numbered(path, BY_ROWS) if self.by_rows else read_part(path):
+        columns = (*BY_ROWS, *self.carried)
+        for batch in numbered(path, columns) if self.by_rows else read_part(path, hidden=self.carried):
             first, last = np.searchsorted(rows, [start, start + batch.num_rows])
             inside = duplicates.slice(int(first), int(last - first))
             writer.read(batch.num_rows, batch.nbytes, int(text_sizes(batch).sum()))
@@ -111,7 +159,7 @@ class RemoveDuplicates(FromParts):
                 for verdict, one, end in selection.runs(batch.num_rows):
                     if verdict:
                         poisoned = (np.flatnonzero(keep[one:end]) + one).tolist()
-                        writer.set_aside([_poisonous(batch, row, part, start + row, verdict) for row in poisoned])
+                        writer.set_aside([poisonous(batch, row, part, start + row, verdict) for row in poisoned])
                     keep[one:end] &= verdict is None
             yield batch if keep.all() else batch.filter(pa.array(keep))
             start += batch.num_rows
@@ -121,12 +169,14 @@ class RemoveDuplicates(FromParts):
         count = gone.num_rows
         if count == 0:
             return
-        step = self.choice.step.name
-        rules = pa.array(["duplicate"] * count, pa.string())
-        partners = chosen.column("partner").combine_chunks()
-        writer.drop(step, dropped_rows(step, gone, text_sizes(gone), rules, partners=partners))
+        step, threshold = self.choice.step.name, self.choice.threshold
+        bounds = pa.array([threshold] * count, pa.float64())
+        names = ("rule", "value", "partner", "partner_source")
+        rules, values, *partners = (chosen.column(name).combine_chunks() for name in names)
+        writer.drop(step, dropped_rows(step, gone, text_sizes(gone), rules, values, bounds, *partners))
 
 
-def _poisonous(batch: pa.RecordBatch, row: int, part: OutputFile, number: int, why: str) -> Quarantined:
+def poisonous(batch: pa.RecordBatch, row: int, part: OutputFile, number: int, why: str) -> Quarantined:
+    """The record of a document of a part, in a row of a batch, that kills its process."""
     identity = str(batch.column("id")[row].as_py())
     return Quarantined(identity, part.source, POISONED, why, f"{part.path}, row {number}")
