@@ -5,7 +5,7 @@ and ids, ends and loss mask are then assembled by array operations. Costs a few 
 has one, a conversation four to eight a turn) and a handful of arrays of the batch's length.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ConfigError, RunError
 from .templates import Rendered
+from .text_spans import NONE, PARTS, TextSpans
 
 _A_TEXT = -1
 
@@ -22,56 +23,49 @@ class Tokens:
     """Documents as tokens, one behind the other, each closed by the end-of-document token.
 
     `ids` uint32[t]; `ends` uint64[n], the exclusive end of each document; `loss` bool[t], what is trained under
-    `loss: assistant`; `trained_bytes` int64[n], UTF-8 bytes of each document's trained text.
+    `loss: assistant`; `trained_bytes` int64[n], UTF-8 bytes of each document's trained text; `spans`, the texts of
+    assistants, None where there are none.
     """
 
     ids: npt.NDArray[np.uint32]
     ends: npt.NDArray[np.uint64]
     loss: npt.NDArray[np.bool_]
     trained_bytes: npt.NDArray[np.int64]
+    spans: TextSpans | None = None
 
 
 @dataclass(frozen=True)
 class Layout:
     """A batch as pieces in order: the texts among them, and for the others the one token that each is.
 
-    `single` int64[pieces] is that token's id, -1 for a text; `trained` bool[pieces]; `last` int64[n] is the index of
-    each document's last piece; `trained_bytes` int64[n]; `names` are what errors call the documents.
+    `single` int64[pieces] is that token's id, -1 for a text; `trained` bool[pieces]; `part` uint8[pieces] in PARTS, 0
+    for none, `turn` uint32[pieces]; `last` int64[n] is the index of each document's last piece; `trained_bytes`
+    int64[n]; `names` are what errors call the documents.
     """
 
-    texts: Sequence[str]
+    texts: Sequence[bytes]
     single: npt.NDArray[np.int64]
     trained: npt.NDArray[np.bool_]
+    part: npt.NDArray[np.uint8]
+    turn: npt.NDArray[np.uint32]
     last: npt.NDArray[np.int64]
     trained_bytes: npt.NDArray[np.int64]
     names: Sequence[str]
 
 
-def lay_out_texts(texts: Sequence[str], end_of_document: int) -> Layout:
-    """Plain documents: a text and the end of document each, all of it trained.
-
-    Raises:
-        RunError: a text is not valid Unicode.
-    """
-    names = [f"text {position} of the batch" for position in range(len(texts))]
-    sizes = [len(utf8(text, name)) for text, name in zip(texts, names, strict=True)]
-    single = np.tile(np.array([_A_TEXT, end_of_document], np.int64), len(texts))
-    last = np.arange(1, len(single), 2, dtype=np.int64)
-    return Layout(texts, single, np.ones(len(single), np.bool_), last, np.array(sizes, np.int64), names)
-
-
 def lay_out_rendered(
     rendered: Sequence[Rendered], names: Sequence[str], special: Mapping[str, int], end_of_document: int | None
 ) -> Layout:
-    """Conversations: their pieces, then the end of document, untrained (None: nothing is added).
+    """Conversations: their pieces, then the end of document, trained if they say so (None: nothing is added).
 
     Raises:
         ConfigError: a special token is missing from `special`.
         RunError: a text is not valid Unicode.
     """
-    texts: list[str] = []
+    texts: list[bytes] = []
     single: list[int] = []
     trained: list[bool] = []
+    parts: list[tuple[int, int]] = []
     last: list[int] = []
     sizes: list[int] = []
     for document, name in zip(rendered, names, strict=True):
@@ -81,17 +75,22 @@ def lay_out_rendered(
             size += len(encoded) if piece.trained else 0
             single.append(_id_of(piece.text, special) if piece.special else _A_TEXT)
             trained.append(piece.trained)
+            parts.append((PARTS.get(piece.part, NONE), piece.turn))
             if not piece.special:
-                texts.append(piece.text)
+                texts.append(encoded)
         if end_of_document is not None:
             single.append(end_of_document)
-            trained.append(False)
+            trained.append(document.end_trained)
+            parts.append((NONE, 0))
         last.append(len(single) - 1)
         sizes.append(size)
+    part, turn = np.array(parts, np.uint32).reshape(-1, 2).T
     return Layout(
         texts,
         np.array(single, np.int64),
         np.array(trained, np.bool_),
+        part.astype(np.uint8),
+        turn,
         np.array(last, np.int64),
         np.array(sizes, np.int64),
         [f"document {name}" for name in names],
@@ -129,16 +128,53 @@ def assemble(
     ids[from_text] = text_ids
     ids[~from_text] = layout.single[~is_text]
     ends = np.cumsum(lengths)[layout.last].astype(np.uint64)
-    forged = np.flatnonzero(from_text & is_special[ids])
-    if len(forged):
-        document = int(np.searchsorted(ends, np.uint64(forged[0]), side="right"))
-        raise RunError(
-            "ordinary text became a special token: the tokenizer has no other for a part of it",
-            where=layout.names[document],
-            seen=f"token {ids[forged[0]]}",
-            fix="name a tokenizer that encodes every byte: a byte-level one, or one with byte fallback",
-        )
-    return Tokens(ids, ends, np.repeat(layout.trained, lengths), layout.trained_bytes)
+    _check_forged(ids, ends, from_text & is_special[ids], layout.names.__getitem__)
+    spans = TextSpans.of_pieces(layout.part, layout.turn, lengths, layout.last)
+    return Tokens(ids, ends, np.repeat(layout.trained, lengths), layout.trained_bytes, spans)
+
+
+def closed(
+    ids: npt.NDArray[np.uint32],
+    ends: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    is_special: npt.NDArray[np.bool_],
+    name: Callable[[int], str],
+) -> Tokens:
+    """The tokens of plain documents that are encoded with the end of document behind each: all of them are trained.
+
+    Args:
+        ids: uint32[t].
+        ends: int64[n].
+        sizes: int64[n], UTF-8 bytes of each document.
+        is_special: bool[vocabulary], the ids that no text may give.
+        name: what errors call a document.
+
+    Raises:
+        RunError: a text gave a special token, naming the document.
+    """
+    special = is_special[ids]
+    special[ends - 1] = False
+    _check_forged(ids, ends.astype(np.uint64), special, name)
+    return Tokens(ids, ends.astype(np.uint64), np.ones(len(ids), np.bool_), sizes)
+
+
+def _check_forged(
+    ids: npt.NDArray[np.uint32],
+    ends: npt.NDArray[np.uint64],
+    forged: npt.NDArray[np.bool_],
+    name: Callable[[int], str],
+) -> None:
+    """Raises RunError where a text gave a special token; `forged` is bool[t]."""
+    if not forged.any():
+        return
+    first = int(np.argmax(forged))
+    document = int(np.searchsorted(ends, np.uint64(first), side="right"))
+    raise RunError(
+        "ordinary text became a special token: the tokenizer has no other for a part of it",
+        where=name(document),
+        seen=f"token {ids[first]}",
+        fix="name a tokenizer that encodes every byte: a byte-level one, or one with byte fallback",
+    )
 
 
 def check_trained(tokens: Tokens, names: Sequence[str]) -> None:

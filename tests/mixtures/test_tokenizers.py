@@ -3,18 +3,19 @@
 import json
 import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from midtrain.errors import ConfigError, RunError
-from midtrain.mixtures import tokenizers
-from midtrain.mixtures.templates import SPECIAL_TOKENS, Message, Piece, Rendered, prompt, render
-from midtrain.mixtures.tokenizers import Tokenizer, train
+from midtrain.mixtures.encoders import encoder, tokenizer_files
+from midtrain.mixtures.templates import SPECIAL_TOKENS, Message, Piece, Rendered, Template, prompt, render
+from midtrain.mixtures.text_spans import SPANS, TextSpans, spans_column
+from midtrain.mixtures.tokenizer_training import train
+from midtrain.mixtures.tokenizers import Tokenizer
 
 END = "<|endoftext|>"
 CORPUS = [
@@ -138,13 +139,18 @@ def test_content_cannot_close_its_turn(trained, content):
 
 def test_a_batch_is_its_documents_one_by_one(trained, monkeypatch):
     rendered = [render("chatml", CONVERSATION[:3]), render("chatml", CONVERSATION)]
+    library = Tokenizer.open(trained.path, END)
+    library._encoder = encoder.LibraryEncoder(
+        tokenizer_files.load_library(json.loads(Path(trained.path).read_text()), "")
+    )
     for encode, batch in (
         (trained.encode_texts, CORPUS),
+        (library.encode_texts, CORPUS),
         (lambda some: trained.encode_rendered(some, ["a"] * len(some)), rendered),
     ):
         alone = [encode([document]) for document in batch]
-        for characters in (5, 200, 4_000_000):  # the slices are cut elsewhere, the tokens are not
-            monkeypatch.setattr(tokenizers, "_SLICE_CHARACTERS", characters)
+        for size in (5, 200, 4_000_000):  # the slices are cut elsewhere, the tokens are not
+            monkeypatch.setattr(encoder, "_SLICE_BYTES", size)
             tokens = encode(batch)
             assert tokens.ids.tolist() == np.concatenate([one.ids for one in alone]).tolist()
             assert tokens.loss.tolist() == np.concatenate([one.loss for one in alone]).tolist()
@@ -186,7 +192,7 @@ def test_special_tokens_that_are_missing_are_named(trained, tmp_path):
 
 
 def test_an_end_of_turn_cannot_end_documents(trained):
-    with pytest.raises(ConfigError, match="a turn's end would end the document"):
+    with pytest.raises(ConfigError, match="a turn would end the document"):
         Tokenizer.open(trained.path, "<|im_end|>").check("chatml")
 
 
@@ -259,6 +265,80 @@ def test_a_text_that_has_no_token_is_an_error_and_not_an_unknown(tmp_path):
         tokenizer.encode_texts(["w2 w3", "w4 what", "w5"])
 
 
+def test_a_file_that_encodes_at_random_is_refused(trained, tmp_path):
+    for value in (None, 0, 0.0):
+        tokenizer = variant(
+            trained, tmp_path / "t.json", lambda contents, value=value: contents["model"].update(dropout=value)
+        )
+        assert tokenizer.encode_texts(CORPUS).ids.tolist() == trained.encode_texts(CORPUS).ids.tolist()
+    with pytest.raises(ConfigError, match="other ids each time") as caught:
+        variant(trained, tmp_path / "t.json", lambda contents: contents["model"].update(dropout=0.5))
+    assert caught.value.where == str(tmp_path / "t.json")
+    assert "null" in caught.value.fix
+
+
+def without_byte_level(contents) -> None:
+    contents["pre_tokenizer"] = None
+
+
+def without_a_byte(contents) -> None:
+    model = contents["model"]
+    model["merges"] = []
+    model["vocab"] = {word: i for i, word in enumerate(one for one in model["vocab"] if one != "ð")}  # 0xF0: 🙂
+
+
+def fallback(contents, missing: int | None = None) -> None:
+    model = contents["model"]
+    contents["pre_tokenizer"] = contents["decoder"] = None
+    words = [*list(model["vocab"])[:5], "a", *(f"<0x{byte:02X}>" for byte in range(256) if byte != missing)]
+    model.update(merges=[], byte_fallback=True, vocab={word: i for i, word in enumerate(words)})
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (without_byte_level, "neither ByteLevel nor byte_fallback"),
+        (without_a_byte, "'ð'"),
+        (lambda contents: fallback(contents, 0x80), "'<0x80>'"),
+        (lambda contents: contents["model"].update(end_of_word_suffix="/"), "'!/'"),
+    ],
+)
+def test_a_file_with_which_texts_would_lose_characters_is_refused(trained, tmp_path, change, named):
+    with pytest.raises(ConfigError, match="could lose characters") as caught:
+        variant(trained, tmp_path / "t.json", change)
+    assert caught.value.where == str(tmp_path / "t.json")
+    assert named in caught.value.seen
+    library = tokenizer_files.load_library(json.loads((tmp_path / "t.json").read_text()), "")
+    assert library.encode("🙂 日本", add_special_tokens=False).ids == [] or change is not without_byte_level
+
+
+def test_bytes_that_no_text_has_may_lack_a_piece(trained, tmp_path):
+    tokenizer = variant(trained, tmp_path / "t.json", lambda contents: fallback(contents, 0xFF))
+    assert len(tokenizer.encode_texts(["🙂 a"]).ids) == 4 + 1 + 1 + 1
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_where_a_word_stands_for_the_unknown_a_text_that_needs_it_is_an_error(trained, tmp_path, declared):
+    def unknown(contents):
+        without_byte_level(contents)
+        model = contents["model"]
+        model["unk_token"] = "<unk>"
+        model["vocab"]["<unk>"] = len(model["vocab"])
+        if declared:
+            contents["added_tokens"].append(added("<unk>", model["vocab"]["<unk>"], True))
+
+    tokenizer = variant(trained, tmp_path / "t.json", unknown)
+    assert tokenizer.decode(tokenizer.encode_texts(["ab"]).ids).startswith("a")
+    with pytest.raises(RunError, match="text 1 of the batch: ordinary text became a special token"):
+        tokenizer.encode_texts(["ab", "a日b"])
+    with pytest.raises(ConfigError, match="could lose characters"):
+        variant(
+            trained,
+            tmp_path / "u.json",
+            lambda contents: [without_byte_level(contents), contents["model"].update(unk_token="<none>")],
+        )
+
+
 def test_vocabulary_and_hash_of_the_trained_file(trained):
     import xxhash
 
@@ -291,7 +371,9 @@ def test_ids_without_a_word_decode_to_a_visible_mark(trained):
     [
         ("{", "not JSON"),
         ("[]", "not a tokenizer.json"),
-        ('{"config": {}, "vocab": []}', "keys config, vocab"),
+        ('{"model": {"type": "BPE"}, "added_tokens": {"content": "a", "id": 0, "special": true}}', "is no list"),
+        ('{"model": {"type": "BPE"}, "added_tokens": [{"content": "", "id": 0, "special": true}]}', "without content"),
+        ('{"config": {}, "tokens": []}', "keys config, tokens"),
         ('{"model": {"type": "BPE"}, "added_tokens": [{"content": "</s>"}]}', "without content, id or special"),
         (
             '{"model": {"type": "Novel"}, "added_tokens": [{"content": "</s>", "id": 0, "special": true}]}',
@@ -352,54 +434,72 @@ def test_words_of_the_corpus_are_merged_and_special_tokens_come_first(trained):
     assert [trained.decode([i]) for i in range(5)] == [END, *SPECIAL_TOKENS]
 
 
-@pytest.mark.parametrize("vocab_size", [0, 256, 260])
-def test_a_vocabulary_too_small_for_all_bytes_is_refused(tmp_path, vocab_size):
-    with pytest.raises(ConfigError, match="at least 261"):
-        train(CORPUS, vocab_size, END, tmp_path / "t.json")
-    assert not list(tmp_path.iterdir())
-    assert train(CORPUS, 261, END, tmp_path / "t.json").vocab_size == 261
+SPOKEN = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ["", " ", "<|im_end|>", "\n\n"]
+)
 
 
-@pytest.mark.parametrize("end", ["", "<|im_end|>", "<think>"])
-def test_the_end_of_document_is_a_token_of_its_own(tmp_path, end):
-    with pytest.raises(ConfigError, match="a token of its own"):
-        train(CORPUS, 300, end, tmp_path / "t.json")
+@quick
+@given(
+    st.sampled_from(["chatml", "zaya", "plain"]),
+    st.lists(st.lists(st.tuples(SPOKEN, st.none() | SPOKEN), min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_spans_are_the_tokens_of_what_assistants_say(templated, name, talks):
+    """Of every document of a batch: reasonings and contents by turn, in order, to the character."""
+    conversations = [
+        [one for content, reasoning in talk for one in (Message("user", "?"), Message("assistant", content, reasoning))]
+        + [Message("user", "!"), Message("assistant", "last")]
+        for talk in talks
+    ]
+    tokens = templated.encode_rendered([render(name, one) for one in conversations], list(map(str, range(len(talks)))))
+    ends = tokens.ends.astype(int).tolist()
+    for talk, start, end, spans in zip(
+        conversations, [0, *ends], ends, tokens.spans.column().to_pylist(), strict=False
+    ):
+        ids = tokens.ids[start:end].tolist()
+        found = [(span["turn"], span["part"], templated.decode(ids[span["start"] : span["stop"]])) for span in spans]
+        texts = [
+            (turn, part, text)
+            for turn, message in enumerate(talk)
+            if message.role == "assistant"
+            for part, text in ((1, message.reasoning if message.has_reasoning else ""), (2, message.content))
+            if text
+        ]
+        assert found == texts
+        loss = tokens.loss[start:end]
+        assert all(loss[span["start"] : span["stop"]].all() for span in spans)
+        assert bool(loss[-1]) == (name == "plain")
 
 
-def test_training_needs_text_that_is_unicode(tmp_path):
-    with pytest.raises(RunError, match="no text to train"):
-        train(["", ""], 300, END, tmp_path / "t.json")
-    with pytest.raises(RunError, match="text 1: the text is not valid Unicode"):
-        train(["fine", "\udfff"], 300, END, tmp_path / "t.json")
-    assert not list(tmp_path.iterdir())
+def test_spans_of_no_piece_and_of_a_column_again(trained):
+    tokens = trained.encode_rendered([render("chatml", CONVERSATION)] * 3, ["a", "b", "c"])
+    column = pa.chunked_array([pa.concat_arrays([spans_column(None, 2), tokens.spans.column()])])
+    again = TextSpans.of_column(column.slice(1))
+    assert again.column().to_pylist() == [[], *tokens.spans.column().to_pylist()]
+    assert [len(one) for one in again.column().to_pylist()] == [0, 3, 3, 3]
+    assert again.column().type == SPANS
 
 
-def test_training_reads_the_first_bytes_only_and_cuts_at_a_character(tmp_path):
-    def texts():
-        yield "ab ab ab "
-        yield "éé éé éé and the rest"
-        raise AssertionError("read on behind the limit")
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{ m.content }}<|stop|>", r"lacks <\|stop\|>, which the template own.jinja needs"),
+        ("{{ m.content }}\n", "no special token ends the turn of message 1"),
+        ("{{ m.content }}<|endoftext|>", "the end-of-document token is one of the template own.jinja"),
+        ("{{ nothing.at.all }}", "own.jinja: it refuses the conversation: 'nothing' is undefined"),
+    ],
+)
+def test_a_jinja_template_that_the_tokenizer_cannot_encode_is_refused(trained, text, told):
+    template = Template("own.jinja", "{% for m in messages %}" + text + "{% endfor %}", earlier_reasoning="template")
+    with pytest.raises(ConfigError, match=told):
+        trained.check(template)
 
-    cut = train(texts(), 300, END, tmp_path / "cut.json", limit_bytes=9 + 13)  # within the sixth é
-    same = train(["ab ab ab ", "éé éé é"], 300, END, tmp_path / "same.json")
-    whole = train(["ab ab ab ", "éé éé éé"], 300, END, tmp_path / "whole.json")
-    assert cut.hash == same.hash != whole.hash
-    train(texts(), 300, END, tmp_path / "exact.json", limit_bytes=9 + len("éé éé éé and the rest".encode()))
 
-
-def test_training_repeats_to_the_byte_whatever_the_threads(tmp_path):
-    script = (
-        "import pathlib, random, sys\n"
-        "from midtrain.mixtures.tokenizers import train\n"
-        "r = random.Random(1)\n"
-        "words = [''.join(r.choices('abcdefgé日', k=r.randint(1, 9))) for _ in range(2000)]\n"
-        "texts = [' '.join(r.choices(words, k=50)) for _ in range(600)]\n"
-        "train(texts, 1500, '<|end|>', pathlib.Path(sys.argv[1]))\n"
-    )
-    files = []
-    for name, parallel in (("a", "false"), ("b", "true"), ("c", "true")):
-        files.append(tmp_path / f"{name}.json")
-        environment = {**os.environ, "TOKENIZERS_PARALLELISM": parallel, "RAYON_NUM_THREADS": "2"}
-        subprocess.run([sys.executable, "-c", script, str(files[-1])], env=environment, check=True, timeout=120)
-    assert len({file.read_bytes() for file in files}) == 1
-    assert Tokenizer.open(files[0]).vocab_size == 1500
+def test_a_template_is_bound_to_the_special_tokens_of_the_tokenizer(trained, tmp_path):
+    stop = {**added("<stop>", trained.vocab_size, True)}
+    own = variant(trained, tmp_path / "t.json", lambda contents: contents["added_tokens"].append(stop), END)
+    text = "{% for m in messages %}{{ m.role }}: {{ m.content }}<stop>{% endfor %}"
+    template = own.check(Template("own.jinja", text, earlier_reasoning="template"))
+    assert (template.tokens, template.turn_ends) == (("<stop>",), ("<stop>",))
+    ids = own.encode_rendered([template.render([Message("user", "<stop>"), Message("assistant", "a")])], ["x"]).ids
+    assert ids.tolist().count(own.special_id("<stop>")) == 2

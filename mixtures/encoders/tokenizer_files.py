@@ -9,24 +9,82 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import orjson
 import tokenizers as hf_tokenizers
 
-from ..config import did_you_mean
-from ..errors import ConfigError, RunError
-from .templates import SPECIAL_TOKENS
-from .tokens import utf8
+from ...config import did_you_mean
+from ...errors import ConfigError, RunError
+from ..templates import SPECIAL_TOKENS
+from ..tokens import utf8
+from . import inside_characters
+from .encoder import AddedWords, Contents, Encoder, LibraryDecoder, LibraryEncoder
+from .json_byte_pairs import byte_pairs
+from .lost_text import unknown_word
+from .split_patterns import NotUnderstoodError
+from .vocabulary import check_size
 
 ENDS_OF_DOCUMENT = ("<|endoftext|>", "<|end|>", "</s>", "<eos>", "<|end_of_text|>", "<｜end▁of▁sentence｜>")
 _MARKERS = (("<|", "|>"), ("<｜", "｜>"))
 _SHOWN = 12
 
 
+def read(data: bytes, path: str, end_of_document: str | None) -> Contents:
+    """What a tokenizer.json holds.
+
+    Raises:
+        ConfigError: not a tokenizer.json, no end of document, an id that is too large, or a file with which texts would
+            lose characters, or get other ids each time.
+    """
+    contents = read_contents(data, path)
+    added = contents["added_tokens"]
+    end = find_end(added, end_of_document, path)
+    controls = control_tokens(added, end)
+    for token in added:
+        token["special"] = token["content"] in set(controls)
+    library = load_library(contents, path)
+    library.encode_special_tokens = True  # what a text spells stays text
+    vocabulary = library.get_vocab(with_added_tokens=True)
+    longest = max(vocabulary, key=vocabulary.__getitem__)
+    check_size(vocabulary[longest] + 1, f"the token {longest} has the id {vocabulary[longest]:,}", path)
+    unknown = unknown_word(contents, library, path)
+    if unknown is not None and unknown not in controls:
+        controls.append(unknown)  # a text that needs it is an error
+    is_word = np.zeros(max(vocabulary.values()) + 1, np.bool_)
+    is_word[list(vocabulary.values())] = True
+    special = {token: vocabulary[token] for token in controls}
+    return Contents(
+        "tokenizer.json",
+        is_word,
+        inside_characters.of_pieces(_first_bytes(contents, vocabulary), len(is_word)),
+        special,
+        end,
+        _encoder(contents, library),
+        LibraryDecoder(library, frozenset(special.values()), special[end]),
+    )
+
+
+def _first_bytes(contents: dict[str, Any], vocabulary: dict[str, int]) -> Iterator[tuple[int, bytes]]:
+    added = {token["content"] for token in contents["added_tokens"]}
+    return inside_characters.first_bytes(contents, {word: vocabulary[word] for word in vocabulary.keys() - added})
+
+
+def _encoder(contents: dict[str, Any], library: hf_tokenizers.Tokenizer) -> Encoder:
+    """Our own encoder where it gives the library's ids, for all texts or for those without an added word."""
+    theirs = LibraryEncoder(library)
+    try:
+        ours = byte_pairs(contents)
+    except NotUnderstoodError:
+        return theirs
+    words = [token["content"] for token in contents["added_tokens"] if not token["special"]]
+    return AddedWords(words, ours, theirs) if words else ours
+
+
 def read_contents(data: bytes, path: str) -> dict[str, Any]:
     """The JSON of a tokenizer.json, with its `added_tokens` checked.
 
     Raises:
-        ConfigError: not JSON, or not a tokenizer.json.
+        ConfigError: not JSON, not a tokenizer.json, or one that encodes at random.
     """
     expected = "a tokenizer.json of the tokenizers library, with the keys model and added_tokens"
     try:
@@ -37,10 +95,20 @@ def read_contents(data: bytes, path: str) -> dict[str, Any]:
         keys = ", ".join(list(contents)[:_SHOWN]) if isinstance(contents, dict) else type(contents).__name__
         raise ConfigError("not a tokenizer.json", where=path, seen=f"keys {keys}", expected=expected)
     added = contents.setdefault("added_tokens", [])
-    for token in added if isinstance(added, list) else [added]:
-        known = isinstance(token, dict) and isinstance(token.get("content"), str)
+    if not isinstance(added, list):
+        raise ConfigError("added_tokens is no list", where=path, seen=str(added)[:200], expected=expected)
+    for token in added:
+        known = isinstance(token, dict) and isinstance(token.get("content"), str) and token["content"]
         if not known or not isinstance(token.get("id"), int) or not isinstance(token.get("special"), bool):
             raise ConfigError("an added token without content, id or special", where=path, seen=str(token)[:200])
+    if dropout := contents["model"].get("dropout"):
+        raise ConfigError(
+            "with dropout a text gets other ids each time that it is encoded",
+            where=path,
+            seen=f"model.dropout {dropout}",
+            expected="null",
+            fix="set it to null in the file",
+        )
     return contents
 
 
@@ -90,7 +158,15 @@ def find_end(added: Sequence[dict[str, Any]], named: str | None, path: str) -> s
         ConfigError: the file does not have the one named, or none or several could be meant.
     """
     special = [token["content"] for token in added if token["special"]]
-    everything = [token["content"] for token in added]
+    return _find_end(special, [token["content"] for token in added], named, path)
+
+
+def find_special_end(special: Sequence[str], named: str | None, path: str) -> str:
+    """The end-of-document token of a file whose special tokens are known; as `find_end`."""
+    return _find_end(special, special, named, path)
+
+
+def _find_end(special: Sequence[str], everything: Sequence[str], named: str | None, path: str) -> str:
     if named is not None:
         if named in everything:
             return named
