@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from midtrain.errors import ConfigError, RunError
-from midtrain.mixtures.templates import SPECIAL_TOKENS, Message, Piece, prompt, render
+from midtrain.mixtures.templates import SPECIAL_TOKENS, TEMPLATES, Message, Piece, Template, prompt, render
 
 QUESTION = Message("user", "What is 2+3?")
 ANSWER = Message("assistant", "5", "2 and 3 make 5.")
@@ -129,3 +129,48 @@ def test_pieces_are_never_empty_and_special_ones_are_single_tokens(messages):
     trained = "".join(piece.text for piece in rendered.pieces if piece.trained)
     assert rendered.trained_bytes == len(trained.encode())
     assert trained.endswith("<|im_end|>")
+
+
+def test_zaya_has_a_block_for_reasoning_in_every_answer_and_trains_none_that_is_empty():
+    messages = [QUESTION, ANSWER, Message("user", "Sure?"), Message("assistant", "Yes")]
+    rendered = render("zaya", messages)
+    assert rendered.text.endswith("<|im_start|>assistant\n<think>\n\n</think>\n\nYes<|im_end|>\n")
+    trained = "".join(piece.text for piece in rendered.pieces if piece.trained)
+    assert trained == "<think>\n2 and 3 make 5.\n</think>\n\n5<|im_end|>Yes<|im_end|>"
+    for directly, ending in ((True, "<think>\n\n</think>\n\n"), (False, "<think>\n")):
+        asked = prompt("zaya", messages, answer_directly=directly)
+        assert asked.text.endswith("<|im_start|>assistant\n" + ending)
+        assert Template("zaya").opening(directly) == ("" if directly else "<think>\n")
+
+
+def test_plain_joins_the_texts_and_trains_the_assistants_and_the_end():
+    messages = [Message("system", ""), QUESTION, ANSWER, Message("user", "Sure?"), Message("assistant", "Yes")]
+    rendered = render("plain", messages)
+    assert rendered.text == "What is 2+3?\n\n2 and 3 make 5.\n\n5\n\nSure?\n\nYes"
+    assert [p.text for p in rendered.pieces if p.trained] == ["2 and 3 make 5.", "\n\n", "5", "Yes"]
+    assert rendered.end_trained
+    assert not render("plain", [*messages, Message("user", "Good.")]).end_trained
+    assert not any(piece.special for piece in rendered.pieces)
+    assert Template("plain").turn_ends == ()
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+@given(MESSAGES, CONTENTS.filter(str.strip), st.none() | CONTENTS.filter(str.strip))
+def test_spans_are_the_texts_and_prompts_are_prefixes_in_every_template(name, messages, content, reasoning):
+    asked = [*messages, Message("user", "?")]
+    turns = [*asked, Message("assistant", content, reasoning)]
+    rendered = render(name, turns)
+    told = {}
+    for piece in rendered.pieces:
+        if piece.part != "other":
+            assert (piece.part, piece.turn) not in told
+            assert piece.trained
+            told[piece.part, piece.turn] = piece.text
+    for at, message in enumerate(turns):
+        if message.role == "assistant":
+            assert told.get(("content", at), "") == message.content
+            given_reasoning = message.reasoning if message.reasoning and message.reasoning.strip() else ""
+            assert told.get(("reasoning", at), "") == given_reasoning
+    given_pieces = prompt(name, asked, answer_directly=reasoning is None).pieces
+    first = rendered.pieces[: len(given_pieces)]
+    assert [(p.text, p.special) for p in first] == [(p.text, p.special) for p in given_pieces]
