@@ -6,10 +6,11 @@ problem.
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .problem import Problem, check_steps, integer_answer
+from .problem import Problem, check_steps, integer_answer, worked_lines
 
 MODULUS = 10
 TERMS = (1, 2, 3, 4, 6, 7, 8, 9)
@@ -24,6 +25,9 @@ reasoning: without that the control would have nothing to learn.
 MOST_STEPS = 64
 
 Step = tuple[str, int]
+
+_STATEMENT = re.compile(rf"(\d)((?: [-+*] \d)+) mod {MODULUS}, left to right =")
+_STEP = re.compile(r"([-+*]) (\d)")
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,11 @@ class ModularChain:
         """True where the reply's integer is the problem's answer."""
         return self.parse(reply) == problem.answer
 
+    def check_solution(self, problem: Problem, text: str) -> bool:
+        """True where every line follows from the statement and the line before, and the last gives the answer."""
+        read = _read(problem.statement)
+        return read is not None and worked_lines(text) == read
+
 
 TASK = ModularChain()
 
@@ -81,3 +90,16 @@ def _apply(value: int, sign: str, operand: int) -> int:
     if sign == "*":
         return value * operand % MODULUS
     return (value + operand if sign == "+" else value - operand) % MODULUS
+
+
+def _read(statement: str) -> tuple[list[str], str] | None:
+    """The lines and the answer of a statement, worked out from it alone: values are kept whole, and reduced to show."""
+    match = _STATEMENT.fullmatch(statement)
+    if match is None:
+        return None
+    whole, lines = int(match[1]), []
+    for sign, digit in _STEP.findall(match[2]):
+        before, operand = whole, int(digit)
+        whole = {"+": before + operand, "-": before - operand, "*": before * operand}[sign]
+        lines.append(f"{before % MODULUS} {sign} {digit} = {whole % MODULUS}")
+    return lines, str(whole % MODULUS)

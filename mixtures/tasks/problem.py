@@ -7,6 +7,7 @@ Costs one hash of the statement (about 1 microsecond) beyond making the problem.
 
 import random
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -47,6 +48,39 @@ class Problem:
         return held_out(self.statement) and held_out(self.core)
 
 
+def distinct_unseen(drawn: Iterable[Problem | None], count: int, patience: int, name: str, where: str) -> list[Problem]:
+    """The first `count` distinct problems among those drawn that may be evaluated on.
+
+    Args:
+        drawn: problems without end, or None where a draw gave none.
+        count: how many are asked for.
+        patience: draws in a row that may bring none.
+        name: of the family.
+        where: what of it is drawn from, for an error.
+
+    Raises:
+        ConfigError: there are too few.
+    """
+    found, misses = dict[str, Problem](), 0
+    for problem in drawn:
+        if len(found) == count or misses == patience:
+            break
+        if problem is None or not problem.unseen or problem.statement in found:
+            misses += 1
+            continue
+        misses = 0
+        found[problem.statement] = problem
+    if len(found) < count:
+        raise ConfigError(
+            f"{name} has too few problems for evaluation",
+            where=where,
+            seen=f"{len(found)} distinct held-out problems",
+            expected=count,
+            fix="ask for fewer samples, for more steps, or leave the task out",
+        )
+    return list(found.values())
+
+
 class Task(Protocol):
     """A family of problems with one wording, one solver and one verifier; frozen and without state."""
 
@@ -55,18 +89,24 @@ class Task(Protocol):
         """The name in YAML, which is that of the family's module."""
 
     @property
-    def version(self) -> int:
+    def version(self) -> int | str:
         """Raised with every change of a problem or its wording: what was generated is kept by it."""
 
     def problem(self, rng: random.Random, steps: int) -> Problem:
-        """A problem of exactly `steps` steps, held out or not; a pure function of the state of `rng`.
+        """A problem of difficulty `steps`, held out or not; a pure function of the state of `rng`.
+
+        `steps` is the number of steps in `modular_chain` and `word_problem`; the others say what it is for them.
 
         Raises:
             ConfigError: the family has no problem of so many steps.
         """
 
     def facts(self) -> tuple[Problem, ...]:
-        """All one-step facts, in a fixed order; fewer than 1,000 over all families."""
+        """All one-step facts, in a fixed order; fewer than 1,000 over all families.
+
+        Raises:
+            ConfigError: the family has none.
+        """
 
     def parse(self, reply: str) -> str | None:
         """The answer that a reply gives, None where it gives none."""
@@ -74,27 +114,55 @@ class Task(Protocol):
     def verify(self, problem: Problem, reply: str) -> bool:
         """True where the reply's answer is exactly the problem's."""
 
+    def check_solution(self, problem: Problem, text: str) -> bool:
+        """True where a reply is a whole worked solution with the right answer: every step is worked out again."""
+
 
 def held_out(text: str) -> bool:
     """True where a statement or a core belongs to evaluation: xxh3-64 of its UTF-8 bytes is 0 modulo 20."""
     return xxhash.xxh3_64_intdigest(text.encode()) % HELD_OUT_MODULUS == 0
 
 
-def integer_answer(reply: str) -> str | None:
-    """The integer that stands alone on the last line of a reply, after its reasoning if there is one.
+def last_line(reply: str) -> str | None:
+    """The last line of a reply without the white space around it; None where it says nothing after its reasoning.
 
-    White space around it does not count. Leading zeros, signs of zero, words beside the number and reasoning that was
-    never closed make the reply one without an answer: what was trained is a bare number, and lenience would credit
-    replies that were cut off in the middle of a calculation.
+    Reasoning that was never closed makes the reply one without an answer: lenience would credit replies that were cut
+    off in the middle of a calculation.
     """
     _, closed, after = reply.rpartition(THINK_END)
     if not closed and THINK_START in reply:
         return None
     lines = after.strip().splitlines()
-    if not lines:
+    return lines[-1].strip() if lines else None
+
+
+def integer_answer(reply: str) -> str | None:
+    """The integer that stands alone on the last line of a reply, after its reasoning if there is one.
+
+    White space around it does not count. Leading zeros, signs of zero and words beside the number make the reply one
+    without an answer: what was trained is a bare number.
+    """
+    line = last_line(reply)
+    return line if line is not None and _INTEGER.fullmatch(line) else None
+
+
+def worked_lines(reply: str) -> tuple[list[str], str] | None:
+    """The lines of a worked reply and the answer on its last line; None where there is no answer after reasoning.
+
+    The reasoning may stand between its tags, or bare above the answer. Empty lines and white space around lines do not
+    count. Between tags the answer alone may follow.
+    """
+    before, closed, after = reply.rpartition(THINK_END)
+    if not closed:
+        if THINK_START in reply:
+            return None
+        lines = [line.strip() for line in reply.splitlines() if line.strip()]
+        return (lines[:-1], lines[-1]) if lines else None
+    answer = [line.strip() for line in after.splitlines() if line.strip()]
+    if len(answer) != 1:
         return None
-    last = lines[-1].strip()
-    return last if _INTEGER.fullmatch(last) else None
+    reasoning = before.strip().removeprefix(THINK_START)
+    return [line.strip() for line in reasoning.splitlines() if line.strip()], answer[0]
 
 
 def check_steps(task: str, steps: int, most: int) -> None:

@@ -6,11 +6,12 @@ microseconds a problem.
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ...errors import RunError
-from .problem import Problem, check_steps, integer_answer
+from .problem import Problem, check_steps, integer_answer, worked_lines
 
 NAMES = (
     ("Ada", "She"),
@@ -43,10 +44,13 @@ MOST_DRAWS = 100_000
 
 Step = tuple[str, int]
 
+_STATEMENT = re.compile(r"[A-Z][a-z]+ has (\d+) ([a-z]+)\. (.*)\. How many \2 now\?")
+_SENTENCE = re.compile(r"(?:She|He) (finds|gets|buys|gives away|loses|sells|doubles|triples) (?:(\d)(?: more)?|them)")
+
 
 @dataclass(frozen=True)
 class WordProblem:
-    """The family of these stories; 14,530 chains of four steps and 99,717 of five, in many castings each."""
+    """The family of these stories; 14,530 chains of four steps, 99,717 of five and millions of nine and more."""
 
     name: str = "word_problem"
     version: int = 1
@@ -79,6 +83,11 @@ class WordProblem:
     def verify(self, problem: Problem, reply: str) -> bool:
         """True where the reply's integer is the problem's answer."""
         return self.parse(reply) == problem.answer
+
+    def check_solution(self, problem: Problem, text: str) -> bool:
+        """True where every line follows from the statement and the line before, and the last gives the answer."""
+        read = _read(problem.statement)
+        return read is not None and worked_lines(text) == read
 
 
 TASK = WordProblem()
@@ -127,3 +136,26 @@ def _problem(name: str, rng: random.Random, start: int, chain: Sequence[Step]) -
     sentences.append(f"How many {things} now?")
     core = " ".join([str(start), *(f"{sign}{operand}" for sign, operand in chain)])
     return Problem(name, " ".join(sentences), tuple(lines), str(value), core)
+
+
+def _read(statement: str) -> tuple[list[str], str] | None:
+    """The lines and the answer of a story, worked out from its sentences alone."""
+    match = _STATEMENT.fullmatch(statement)
+    if match is None:
+        return None
+    value, lines = int(match[1]), []
+    for text in match[3].split(". "):
+        sentence = _SENTENCE.fullmatch(text)
+        if sentence is None:
+            return None
+        verb, number = sentence[1], int(sentence[2] or 0)
+        if verb in ("doubles", "triples"):
+            number = 2 if verb == "doubles" else 3
+            sign, result = "*", number * value
+        elif verb in ("finds", "gets", "buys"):
+            sign, result = "+", value + number
+        else:
+            sign, result = "-", value - number
+        lines.append(f"{value} {sign} {number} = {result}")
+        value = result
+    return lines, str(value)
