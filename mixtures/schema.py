@@ -1,102 +1,37 @@
-"""The mixture: which documents, which tokenizer, which phases with which weights, as the YAML says it.
+"""The mixture: which documents or tokens, which tokenizer, which phases with which weights, as the YAML says it.
 
 Weights are shares of tokens and must sum to 1: a mixture that is normalised in silence is not the one that was asked
-for. Checked when the file is loaded, before any document is read.
+for. Checked when the file is loaded, before any document is read; what hangs on sizes, when they are known.
 """
 
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
 from .. import config
-from ..config import Address, Count, Loaded, LocalFolder, Section, ShareOrCount
+from ..config import Count, Loaded, LocalFolder, Section
 from ..errors import ConfigError
+from .conditions import where_conditions
+from .phase_sections import PhaseSection, Weight
+from .plans import targets, weights
+from .plans.weights import Group, PhaseSpec, PhaseWeight
+from .source_sections import BUCKET, NAME, Buckets, MixtureSource, TokenizerSpec, TrainTokenizer
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
-WEIGHT_TOLERANCE = 1e-6
-_COMPARISON = re.compile(r"\s*(=[<>]|[<>=!]=?)(.*)")
-_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class TrainTokenizer(Section):
-    """A byte-level BPE to be trained on the first 100 MB of some sources, held-out documents left out."""
-
-    vocab_size: Count = Field(gt=0)
-    sources: tuple[str, ...] = Field(min_length=1)
-
-
-class TokenizerSpec(Section):
-    """A tokenizer file, or one to be trained, and its end-of-document token."""
-
-    path: str | None = None
-    train: TrainTokenizer | None = None
-    end_of_document: str | None = None
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> "TokenizerSpec":
-        if (self.path is None) == (self.train is None):
-            raise ValueError("a tokenizer is either path: FILE or train: {vocab_size: …, sources: […]}")
-        return self
-
-
-class MixtureSource(Section):
-    """Documents of a curated output that are trained on under one name.
-
-    `where` maps a column to what it must be: a text, a list of texts, or a comparison such as ">0.8".
-    """
-
-    name: str = Field(pattern=NAME)
-    documents: Address
-    where: dict[str, str | float | Annotated[tuple[str, ...], Field(min_length=1)]] = Field(default_factory=dict)
-    held_out: ShareOrCount = Field(default=0, ge=0)
-    template: Literal["chatml"] | None = None
-    pack: Literal["whole", "chunk"] | None = None
-    too_long: Literal["drop", "error"] = "error"
-
-    @property
-    def packing(self) -> Literal["whole", "chunk"]:
-        """As written; else whole documents where a template renders them, chunks of plain text."""
-        return self.pack or ("whole" if self.template else "chunk")
-
-
-class Weight(Section):
-    """A source's part in a phase: its share of the tokens, what is trained on, how often its data may be seen.
-
-    `max_epochs` counts over this phase and all before it.
-    """
-
-    share: Share
-    loss: Literal["all", "assistant"] = "assistant"
-    max_epochs: int = Field(default=1, ge=1)
-
-
-class PhaseSection(Section):
-    """A phase: so many tokens in sequences of one length, drawn from sources by weight."""
-
-    name: str = Field(pattern=NAME)
-    sequence_length: Count = Field(ge=2)
-    tokens: Count = Field(ge=1)
-    weights: dict[str, Share | Weight] = Field(min_length=1)
-
-    @field_validator("weights")
-    @classmethod
-    def _sum_to_one(cls, weights: dict[str, float | Weight]) -> dict[str, float | Weight]:
-        total = sum(weight.share if isinstance(weight, Weight) else weight for weight in weights.values())
-        if abs(total - 1) > WEIGHT_TOLERANCE:
-            raise ValueError(f"the weights sum to {total:g}, not to 1")
-        return weights
-
-    def entries(self) -> dict[str, Weight]:
-        """Every source with a positive share, its weight written out."""
-        full = {
-            name: weight if isinstance(weight, Weight) else Weight(share=float(weight))
-            for name, weight in self.weights.items()
-        }
-        return {name: weight for name, weight in full.items() if weight.share > 0}
+__all__ = [
+    "BUCKET",
+    "MixtureSource",
+    "MixtureSpec",
+    "PhaseSection",
+    "TokenizerSpec",
+    "TrainTokenizer",
+    "Weight",
+    "is_mixture",
+    "load",
+    "phase_specs",
+]
 
 
 class MixtureSpec(Section):
@@ -106,6 +41,7 @@ class MixtureSpec(Section):
     output: LocalFolder
     seed: int = Field(default=0, ge=0)
     tokenizer: str | TokenizerSpec
+    total_tokens: Count | None = Field(default=None, ge=1)
     sources: tuple[MixtureSource, ...] = Field(min_length=1)
     phases: tuple[PhaseSection, ...] = Field(min_length=1)
 
@@ -114,38 +50,175 @@ class MixtureSpec(Section):
         """The tokenizer written out."""
         return TokenizerSpec(path=self.tokenizer) if isinstance(self.tokenizer, str) else self.tokenizer
 
+    @property
+    def bucketed(self) -> tuple[tuple[int, MixtureSource], ...]:
+        """All sources, those in buckets bucket by bucket, each with its number in `sources`."""
+        return tuple((number, one) for number, source in enumerate(self.sources) for one in source.bucketed)
+
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Loaded[MixtureSpec]:
     """Loads and checks a mixture.
 
     Raises:
-        ConfigError: a key, a type, a name that stands twice or that nothing has.
+        ConfigError: a key, a type, a name that stands twice or that nothing has, weights that cannot be.
     """
     loaded = config.load(path, MixtureSpec, overrides)
     spec = loaded.value
     sources = [source.name for source in spec.sources]
     _distinct(loaded, "sources", sources)
     _distinct(loaded, "phases", [phase.name for phase in spec.phases])
-    for index, phase in enumerate(spec.phases):
-        for name in phase.weights:
-            _known(loaded, ("phases", index, "weights", name), name, sources)
+    _check_fractions(loaded)
+    for index in range(len(spec.phases)):
+        _check_phase(loaded, index, sources)
     train = spec.tokenizer_spec.train
     for index, name in enumerate(train.sources if train else ()):
         _known(loaded, ("tokenizer", "train", "sources", index), name, sources)
+        if spec.sources[sources.index(name)].shards is not None:
+            raise loaded.error(
+                ("tokenizer", "train", "sources", index), f"{name} has no text to train on: it stands as tokens"
+            )
+    drawn = {weight.source for phase in phase_specs(loaded) for weight in phase.sources()}
     for index, source in enumerate(spec.sources):
-        for column in source.where:
-            try:
-                where_conditions({column: source.where[column]})
-            except ConfigError as wrong:
-                place = ("sources", index, "where", column)
-                raise loaded.error(place, wrong.what, expected=wrong.expected) from None
-        if not any(source.name in phase.entries() for phase in spec.phases) and not source.held_out:
+        _check_where(loaded, index, source)
+        if not source.held_out and not drawn & {one.name for one in source.bucketed}:
             raise loaded.error(
                 ("sources", index, "name"),
                 f"no phase draws from {source.name} and nothing of it is held out",
                 fix="give it a weight in a phase, or remove it",
             )
     return loaded
+
+
+def is_mixture(path: str | Path) -> bool:
+    """Whether a YAML file has what only a mixture has; what cannot be read is none."""
+    try:
+        keys = config.read(path, ()).data
+    except ConfigError:
+        return False
+    return "phases" in keys and ("tokenizer" in keys or "steps" not in keys)
+
+
+def phase_specs(loaded: Loaded[MixtureSpec]) -> list[PhaseSpec]:
+    """The phases as they are planned: groups and places written out, weights of 0 left out."""
+    spec = loaded.value
+    buckets = {source.name: source.buckets for source in spec.sources if source.buckets}
+    return [
+        PhaseSpec(
+            phase.name,
+            phase.sequence_length,
+            spec.total_tokens if phase.fraction is not None else phase.tokens,
+            tuple(_weights(loaded, ("phases", index, "weights"), phase.weights, buckets, Weight(share=1))),
+            phase.sequences,
+            phase.fraction,
+            phase.temperature,
+            phase.change,
+            loaded.document.place(("phases", index, "weights")),
+        )
+        for index, phase in enumerate(spec.phases)
+    ]
+
+
+def _weights(
+    loaded: Loaded[MixtureSpec],
+    path: tuple[str | int, ...],
+    given: dict[str, Weight],
+    buckets: dict[str, Buckets],
+    group: Weight,
+) -> Iterator[PhaseWeight | Group]:
+    for name, weight in given.items():
+        place = loaded.document.place((*path, name))
+        share: Any = weight.share if weight.start is None else weight.start
+        if share == 0 and not weight.to:
+            continue
+        own = weight.model_copy(
+            update={"loss": weight.loss or group.loss, "max_epochs": weight.max_epochs or group.max_epochs}
+        )
+        if weight.sources is not None:
+            members = tuple(_weights(loaded, (*path, name, "sources"), weight.sources, buckets, own))
+            yield Group(name, members, share, weight.tokens, weight.to, weight.temperature, where=place)
+        elif name in buckets:
+            parts = [
+                _weight(f"{name}{BUCKET}{bucket}", own.model_copy(update={"tokens": None}), "size", factor, place)
+                for bucket, factor in enumerate(buckets[name].weights)
+                if factor
+            ]
+            yield Group(name, tuple(parts), share, weight.tokens, weight.to, where=place)
+        else:
+            yield _weight(name, own, share, 1, place)
+
+
+def _weight(name: str, weight: Weight, share: Any, factor: float, place: str) -> PhaseWeight:
+    return PhaseWeight(
+        name,
+        share,
+        weight.loss or "assistant",
+        weight.max_epochs or (1 if weight.epochs is None else None),
+        weight.tokens,
+        weight.epochs,
+        None if share == "size" else weight.to,
+        weight.min_tokens,
+        factor,
+        place,
+    )
+
+
+def _check_phase(loaded: Loaded[MixtureSpec], index: int, sources: Sequence[str]) -> None:
+    """Names, and all of the weights that does not hang on sizes."""
+    phase = loaded.value.phases[index]
+    path = ("phases", index, "weights")
+    seen: dict[str, tuple[str | int, ...]] = {}
+    for place, name, weight in _entries(path, phase.weights):
+        if weight.sources is None:
+            _known(loaded, place, name, sources)
+        elif name in sources:
+            raise loaded.error(place, f"{name} is a source: a group has a name of its own")
+        if name in seen:
+            raise loaded.error(place, f"{name} has two weights in this phase", seen=config_path(seen[name]))
+        seen[name] = place
+        if weight.start is not None and (phase.change is None or len(place) > len(path) + 1):
+            what = "shares within a group do not change" if phase.change else "the phase does not change"
+            raise loaded.error(place, f"from and to: {what}", fix="change: linear or cosine at the phase, shares there")
+        source = loaded.value.sources[sources.index(name)] if name in sources else None
+        if source is not None and source.buckets and (weight.epochs is not None or weight.min_tokens):
+            raise loaded.error(place, "epochs and min_tokens are of one source: this is a group of buckets")
+    if phase.change and not any(weight.start is not None for weight in phase.weights.values()):
+        raise loaded.error(("phases", index, "change"), "no weight of the phase changes: none has from and to")
+    spec = phase_specs(loaded)[index]
+    if not any(weight.epochs is not None for weight in spec.sources()):
+        targets.resolve(spec, dict.fromkeys((weight.source for weight in spec.sources()), 1))
+
+
+def _check_fractions(loaded: Loaded[MixtureSpec]) -> None:
+    spec = loaded.value
+    given = [(index, phase.fraction) for index, phase in enumerate(spec.phases) if phase.fraction is not None]
+    total = sum((weights.exact(fraction) for _, fraction in given), Fraction(0))
+    if given and spec.total_tokens is None:
+        raise loaded.error(("phases", given[0][0], "fraction"), "a fraction of what? total_tokens is missing")
+    if total > 1 + weights.TOLERANCE:
+        path = ("phases", given[-1][0], "fraction")
+        raise loaded.error(path, f"the fractions of the phases sum to {float(total):g}", expected="at most 1")
+    if spec.total_tokens is not None and not given:
+        raise loaded.error(("total_tokens",), "no phase is a fraction of it", fix="write fraction: in a phase")
+
+
+def _check_where(loaded: Loaded[MixtureSpec], index: int, source: MixtureSource) -> None:
+    for column in source.where:
+        try:
+            where_conditions({column: source.where[column]})
+        except ConfigError as wrong:
+            raise loaded.error(("sources", index, "where", column), wrong.what, expected=wrong.expected) from None
+
+
+def _entries(path: tuple[str | int, ...], given: dict[str, Weight]) -> Iterator[tuple[Any, str, Weight]]:
+    for name, weight in given.items():
+        yield (*path, name), name, weight
+        if weight.sources is not None:
+            yield from _entries((*path, name, "sources"), weight.sources)
+
+
+def config_path(path: Sequence[str | int]) -> str:
+    """A key path as errors have it."""
+    return ".".join(map(str, path))
 
 
 def _distinct(loaded: Loaded[MixtureSpec], key: str, names: Sequence[str]) -> None:
@@ -162,40 +235,3 @@ def _known(loaded: Loaded[MixtureSpec], path: tuple[str | int, ...], name: str, 
             expected=", ".join(known),
             fix=config.did_you_mean(name, known),
         )
-
-
-def where_conditions(where: dict[str, Any]) -> list[tuple[str, str, Any]]:
-    """The conditions as (column, operator, value) with operators `in`, `>`, `>=`, `<`, `<=`, `==`.
-
-    A number means `==`; the bound of a date stays text, since `2020` is the beginning of a year there.
-
-    Raises:
-        ConfigError: a comparison with something that is no number, or no comparison at all.
-    """
-    conditions: list[tuple[str, str, Any]] = []
-    for column, wanted in where.items():
-        if isinstance(wanted, tuple):
-            conditions.append((column, "in", list(wanted)))
-        elif isinstance(wanted, (int, float)):
-            conditions.append((column, "==", float(wanted)))
-        else:
-            conditions.append(_condition(column, wanted))
-    return conditions
-
-
-def _condition(column: str, wanted: str) -> tuple[str, str, Any]:
-    match = _COMPARISON.fullmatch(wanted)
-    if match is None:
-        return column, "in", [wanted]
-    operator, bound = match[1], match[2].strip()
-    if operator not in (">=", "<=", ">", "<"):
-        raise ConfigError(
-            f"where: there is no comparison {operator}",
-            seen=wanted,
-            expected=">, >=, < or <= with a number, a bare number, or a text to be equal to",
-        )
-    if column == "date" and bound:
-        return column, operator, bound
-    if not _NUMBER.fullmatch(bound):
-        raise ConfigError(f"where: {column} is compared with what is no number", seen=wanted, expected='such as ">0.8"')
-    return column, operator, float(bound)

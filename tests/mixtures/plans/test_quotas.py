@@ -1,5 +1,6 @@
 """Quotas: nearest to the target along the draws, held to a plain search over every count."""
 
+from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -8,21 +9,33 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.errors import RunError
 from midtrain.mixtures.permutation import Draws
-from midtrain.mixtures.quotas import quota, smallest_phase, target_tokens
+from midtrain.mixtures.plans.quotas import quota
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Tokens of the sequences of an index."""
+
+    tokens: np.ndarray
+
+    def tokens_of(self, indices):
+        """int64[n]"""
+        return self.tokens[indices]
+
 
 TOKENS = st.lists(st.integers(1, 50), min_size=1, max_size=12)
 
 
 def setting(rest, full):
     draws = Draws(seed=3, source="web", rest_size=len(rest), rest_epoch=4, full_size=len(full), full_epoch=5)
-    return draws, np.array(rest, dtype=np.int64), np.array(full, dtype=np.int64)
+    return draws, Counts(np.array(rest, dtype=np.int64)), Counts(np.array(full, dtype=np.int64))
 
 
 def stream(draws, rest, full, first, count):
     """Tokens of each draw from `first` on, one at a time."""
     for draw in range(first, first + count):
         located = draws.locate(np.array([draw]))
-        yield int((full if located.full[0] else rest)[located.sequence[0]])
+        yield int((full if located.full[0] else rest).tokens_of(located.sequence)[0])
 
 
 @settings(deadline=None)  # the first call compiles
@@ -39,14 +52,17 @@ def test_is_the_nearest_of_all_counts(rest, full, first, target):
     while sums[-1] <= target:
         sums.append(sums[-1] + lengths[len(sums) - 1])
     expected = min(range(len(sums)), key=lambda count: (abs(sums[count] - target), count))
-    assert quota(draws, rest_tokens, full_tokens, first, target) == (expected, sums[expected])
+    assert quota(draws, rest_tokens, full_tokens, int(full_tokens.tokens.sum()), first, target) == (
+        expected,
+        sums[expected],
+    )
 
 
 @settings(deadline=None)
 @given(TOKENS, st.integers(0, 30), st.integers(10**9, 10**13))
 def test_many_epochs_are_multiplied(full, first, target):
     draws, rest_tokens, full_tokens = setting([], full)
-    found = quota(draws, rest_tokens, full_tokens, first, Fraction(target))
+    found = quota(draws, rest_tokens, full_tokens, int(full_tokens.tokens.sum()), first, Fraction(target))
     head = draws.left_in_epoch(first)
     epochs, over = divmod(found.sequences - head, len(full))
     begun = sum(stream(draws, rest_tokens, full_tokens, first, head))
@@ -61,23 +77,7 @@ def test_many_epochs_are_multiplied(full, first, target):
 
 def test_the_rest_alone_is_enough_where_the_target_ends_in_it():
     draws, rest_tokens, full_tokens = setting([5, 5, 5], [])
-    assert quota(draws, rest_tokens, full_tokens, 0, Fraction(15)) == (3, 15)
-    assert quota(draws, rest_tokens, full_tokens, 1, Fraction(9)) == (2, 10)
+    assert quota(draws, rest_tokens, full_tokens, int(full_tokens.tokens.sum()), 0, Fraction(15)) == (3, 15)
+    assert quota(draws, rest_tokens, full_tokens, int(full_tokens.tokens.sum()), 1, Fraction(9)) == (2, 10)
     with pytest.raises(RunError, match="beyond the plan"):
-        quota(draws, rest_tokens, full_tokens, 0, Fraction(16))
-
-
-@settings(deadline=None)
-@given(TOKENS, st.floats(1e-6, 1.0), st.integers(0, 20))
-def test_smallest_phase_is_the_first_with_a_sequence(full, share, first):
-    draws, rest_tokens, full_tokens = setting([], full)
-    smallest = smallest_phase(share, next(stream(draws, rest_tokens, full_tokens, first, 1)))
-    assert quota(draws, rest_tokens, full_tokens, first, target_tokens(share, smallest)).sequences >= 1
-    assert quota(draws, rest_tokens, full_tokens, first, target_tokens(share, smallest - 1)).sequences == 0
-
-
-def test_a_share_is_taken_as_written():
-    assert target_tokens(0.1, 10) == 1
-    assert target_tokens(1e-06, 10**7) == 10
-    assert 0.1 * 3 != 0.3
-    assert target_tokens(0.1, 3) == Fraction(3, 10)
+        quota(draws, rest_tokens, full_tokens, int(full_tokens.tokens.sum()), 0, Fraction(16))

@@ -7,16 +7,24 @@ a sequence drawn in an unfinished epoch; whole epochs are multiplied.
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from .permutation import Draws
+from ...errors import RunError
+from ..permutation import Draws
 
 Int64s = npt.NDArray[np.int64]
 
 _CHUNK = 1 << 20  # draws looked at in one step
+
+
+class TokenCounts(Protocol):
+    """What counting needs of a pack index."""
+
+    def tokens_of(self, indices: Int64s) -> Int64s:
+        """Tokens of these sequences that are not padding: int64[n] for int64[n]."""
 
 
 class Quota(NamedTuple):
@@ -26,18 +34,19 @@ class Quota(NamedTuple):
     tokens: int
 
 
-def target_tokens(share: float, tokens: int) -> Fraction:
-    """Share of a phase's tokens, exact for the share as it is written: 0.1 is a tenth, not the nearest double."""
-    return Fraction(str(share)) * tokens
+NOTHING = Quota(0, 0)
 
 
-def quota(draws: Draws, rest_tokens: Int64s, full_tokens: Int64s, first: int, target: Fraction) -> Quota:
+def quota(
+    draws: Draws, rest: TokenCounts | None, full: TokenCounts | None, epoch_tokens: int, first: int, target: Fraction
+) -> Quota:
     """The number of draws from `first` on whose tokens come nearest to a target; of two equally near, the smaller.
 
     Args:
         draws: the source's draws; epochs follow each other as often as it takes.
-        rest_tokens: int64[draws.rest_size], tokens of each sequence of the rest index that are not padding.
-        full_tokens: int64[draws.full_size], of the full index.
+        rest: the index that the first `draws.rest_size` draws are of.
+        full: the index of the others.
+        epoch_tokens: that all sequences of the full index hold; 0 without one.
         first: the first draw.
         target: tokens.
 
@@ -47,7 +56,6 @@ def quota(draws: Draws, rest_tokens: Int64s, full_tokens: Int64s, first: int, ta
     # With P tokens so far and x in the next sequence, the next one is nearer exactly if P + (P + x) < 2·target, and
     # the left side is whole: all is decided in integers.
     doubled = math.ceil(2 * target)
-    epoch_tokens = int(full_tokens.sum())
     taken = tokens = 0
     while 2 * tokens < doubled:
         beyond = first + taken - draws.rest_size
@@ -57,8 +65,7 @@ def quota(draws: Draws, rest_tokens: Int64s, full_tokens: Int64s, first: int, ta
             tokens += whole * epoch_tokens
         start = first + taken
         count = min(_CHUNK, draws.left_in_epoch(start)) if start < draws.rest_size or draws.full_size else 1
-        located = draws.locate(np.arange(start, start + count))
-        lengths = (full_tokens if located.full[0] else rest_tokens)[located.sequence]
+        lengths = tokens_of_draws(draws, rest, full, np.arange(start, start + count))
         sums = tokens + np.cumsum(lengths)
         wanted = int(np.count_nonzero(2 * sums - lengths < doubled))
         if wanted:
@@ -68,11 +75,14 @@ def quota(draws: Draws, rest_tokens: Int64s, full_tokens: Int64s, first: int, ta
     return Quota(taken, tokens)
 
 
-def smallest_phase(share: float, first_tokens: int) -> int:
-    """The smallest number of tokens of a phase whose quota for this share is not 0.
+def tokens_of_draws(draws: Draws, rest: TokenCounts | None, full: TokenCounts | None, which: Int64s) -> Int64s:
+    """Tokens that are not padding in the sequences of some draws: int64[n] for int64[n], all of one epoch.
 
-    Args:
-        share: of the source, above 0.
-        first_tokens: tokens of the first sequence that it will draw.
+    Raises:
+        RunError: a draw lies beyond the rest, and there is no full index.
     """
-    return math.floor(first_tokens / (2 * Fraction(str(share)))) + 1
+    located = draws.locate(which)
+    index = full if located.full[0] else rest
+    if index is None:
+        raise RunError(f"draws of source {draws.source} lie beyond the plan", fix="build again")
+    return index.tokens_of(located.sequence)
