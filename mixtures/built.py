@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -16,20 +16,41 @@ import numpy.typing as npt
 from ..errors import ConfigError, RunError
 from ..manifest import NAME, Manifest
 from .order import Order
-from .packing import Spans
+from .parts_table import TABLES, Kind
+from .phases import PhaseRef
+from .repair import mending
 from .shards import Shards
+from .templates import Template
+from .tokenizer_identity import Identity
+from .windows import ALONE, EVERYTHING, Reader, Sequences, Share, Want
 
-PADDING = -1  # segment number of tokens that stand for nothing
+if TYPE_CHECKING:
+    from .tokenizers import Tokenizer
+
+VERSION = 4  # of packs, order and manifest; the stages have their own
+HISTORY = "history"  # below the output: the manifests that an extension has replaced, by fingerprint
 
 
 @dataclass(frozen=True)
 class BuiltSource:
-    """A source of the mixture: its template (None for plain text), its shards' folder, what was held out of it."""
+    """A source of the mixture: its template (None for plain text), its shards' folder, their packing and number.
+
+    `tokens_total` are those of `documents`, `supervised` those of them that count under `loss: assistant`.
+    """
 
     name: str
-    template: str | None
+    template: Template | None
     tokens: str
+    pack: Literal["whole", "chunk"]
+    too_long: Literal["drop", "error", "split", "trim"]
+    parts: int
+    documents: int
+    ends_of_document: int
+    tokens_total: int
+    supervised: int
     held_out_documents: int
+    min_reasoning: int = 0  # of `too_long: trim`
+    licence: str | None = None
 
 
 @dataclass(frozen=True)
@@ -39,24 +60,8 @@ class BuiltPhase:
     name: str
     sequence_length: int
     sequences: int
+    planned_sequences: int  # more than `sequences` where the phase was cut short by an extension
     source_names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Sequences:
-    """Consecutive sequences of a phase, B rows of T tokens.
-
-    `tokens`, `positions`, `segments` int32[B, T]; a segment is a piece of one document, numbered from 0 in its row,
-    -1 for padding, and positions count from 0 in it. `loss_mask` bool[B, T]: whether the token is trained as a target.
-    `sources` int16[B]: index into the phase's `source_names`. `first_index`: place of the first row in the phase.
-    """
-
-    tokens: npt.NDArray[np.int32]
-    positions: npt.NDArray[np.int32]
-    segments: npt.NDArray[np.int32]
-    loss_mask: npt.NDArray[np.bool_]
-    sources: npt.NDArray[np.int16]
-    first_index: int
 
 
 @dataclass(frozen=True)
@@ -76,26 +81,28 @@ class Built:
         self.root = root
         self.fingerprint = manifest.fingerprint
         self.tokenizer_path = root / options["tokenizer"]["path"]
-        self.tokenizer_hash = str(options["tokenizer"]["hash"])
-        self.vocab_size = int(options["tokenizer"]["vocab_size"])
-        self.end_of_document = int(options["tokenizer"]["end_of_document"])
-        self.end_of_document_text = str(options["tokenizer"]["end_of_document_text"])
-        self.dtype = np.dtype(options["tokenizer"]["dtype"])
+        self.tokenizer = Identity.read(options["tokenizer"], str(root / NAME))
+        self.tokenizer_hash = self.tokenizer.hash
+        self.vocab_size = self.tokenizer.vocab_size
+        self.end_of_document = self.tokenizer.end_of_document
+        self.end_of_document_text = self.tokenizer.end_of_document_text
+        self.dtype = np.dtype(self.tokenizer.dtype)
         self.sources: Mapping[str, BuiltSource] = {
-            name: BuiltSource(name, entry["template"], entry["tokens"], entry["held_out_documents"])
+            name: BuiltSource(name, **{**entry, "template": _template(entry["template"])})
             for name, entry in options["sources"].items()
         }
-        self.phase_names = tuple(options["phases"])
-        self._sizes = {file.path: file.bytes for file in manifest.files}
-        self._shards: dict[tuple[str, str], Shards] = {}
+        self.phase_refs = tuple(PhaseRef(**phase) for phase in options["phases"])
+        self.history = tuple(str(fingerprint) for fingerprint in options["history"])
+        self._shards: dict[tuple[str, Kind], Shards] = {}
 
     @classmethod
     def open(cls, root: str | Path) -> "Built":
-        """Opens the output of `midtrain build`.
+        """Opens the output of `midtrain build`: its tables, not its parts, but for their sizes where they are few.
 
         Raises:
             ConfigError: there is none.
-            RunError: a file is missing, cut short or longer than it was written.
+            RunError: a file is missing, cut short or longer than it was written, the tokenizer's is another one, or
+                another version of the format was written.
         """
         folder = Path(root)
         if not (folder / NAME).exists():
@@ -105,82 +112,146 @@ class Built:
             raise ConfigError(
                 "the folder holds no built shards", where=str(root), seen=f"an output of {manifest.stage}"
             )
+        return cls._checked(folder, manifest)
+
+    def before(self, fingerprint: str) -> "Built | None":
+        """The build that this one extends, as it was before; None where its manifest is not kept.
+
+        Args:
+            fingerprint: one of `history`.
+
+        Raises:
+            RunError: as `open`; some of its files are gone.
+        """
+        manifest = Manifest.find(self.root / HISTORY, f"{fingerprint}.json")
+        return None if manifest is None else self._checked(self.root, manifest)
+
+    @classmethod
+    def _checked(cls, folder: Path, manifest: Manifest) -> "Built":
+        if manifest.version != VERSION:
+            raise RunError(
+                "the shards were built by another version of midtrain",
+                where=str(folder / NAME),
+                seen=f"version {manifest.version}",
+                expected=f"version {VERSION}",
+                fix="run midtrain build again",
+            )
         manifest.check_sizes(folder)
-        return cls(folder, manifest)
+        built = cls(folder, manifest)
+        built.tokenizer.check_file(built.tokenizer_path)
+        for source in built.sources:
+            built.shards(source)
+            built.shards(source, "held_out")
+        for name in built.phases:
+            for number in range(len(built.order.phase(name).indexes)):
+                built.order.index(name, number)
+        return built
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Files are mapped anew in another process, if they are still those of this build or what it was extended to.
+        return _reopened, (self.root, self.fingerprint)
 
     @cached_property
     def order(self) -> Order:
         """The order of all phases."""
-        return Order.open(self.root, self.phase_names)
+        return Order.open(self.root, self.phase_refs, self.shards)
 
     @cached_property
     def phases(self) -> Mapping[str, BuiltPhase]:
         """The phases by name, in the order in which they are trained."""
         found = {}
-        for name in self.phase_names:
-            phase = self.order.phase(name)
-            found[name] = BuiltPhase(name, phase.sequence_length, phase.sequences, phase.sources)
+        for ref in self.phase_refs:
+            phase = self.order.phase(ref.name)
+            found[ref.name] = BuiltPhase(ref.name, phase.sequence_length, phase.sequences, phase.planned, phase.sources)
         return found
 
-    def shards(self, source: str, kind: Any = "part") -> Shards:
-        """The token shards of a source, or with `kind="held_out"` what was held out of it."""
+    def shards(self, source: str, kind: Kind = "part") -> Shards:
+        """The token shards of a source, or with `kind="held_out"` what was held out of it.
+
+        Raises:
+            RunError: files are missing or changed their size, or the table is not the one that was built.
+        """
         key = (source, kind)
         if key not in self._shards:
-            prefix = self.sources[source].tokens + "/"
-            sizes = {name.removeprefix(prefix): size for name, size in self._sizes.items() if name.startswith(prefix)}
-            self._shards[key] = Shards.open(self.root / self.sources[source].tokens, self.dtype, sizes, kind)
+            entry = self.sources[source]
+            found = Shards.open(self.root / entry.tokens, self.dtype, kind)
+            seen = int(found.part_documents.sum()), int(found.part_tokens.sum())
+            if entry.ends_of_document != entry.documents:
+                raise RunError(
+                    f"source {source} has not as many end-of-document tokens as documents",
+                    where=str(self.root / NAME),
+                    seen=f"{entry.ends_of_document:,} of {self.end_of_document_text}",
+                    expected=f"{entry.documents:,} documents",
+                    fix=mending(self.root, f"{entry.tokens}/{TABLES[kind]}"),
+                )
+            if kind == "part" and seen != (entry.documents, entry.tokens_total):
+                raise RunError(
+                    "the table of the parts is not the one that was built",
+                    where=str(found.folder / TABLES[kind]),
+                    seen=f"{seen[0]:,} documents, {seen[1]:,} tokens",
+                    expected=f"{entry.documents:,} documents, {entry.tokens_total:,} tokens",
+                    fix=mending(self.root, f"{entry.tokens}/{TABLES[kind]}"),
+                )
+            self._shards[key] = found
         return self._shards[key]
+
+    def extends(self, shards: str, phase: str, sequences: int) -> bool:
+        """Whether these go on from other shards, and the first sequences of a phase are what they were there.
+
+        Args:
+            shards: the others' fingerprint.
+            phase: name of a phase.
+            sequences: how many of it matter.
+        """
+        before = Manifest.find(self.root / HISTORY, f"{shards}.json") if shards in self.history else None
+        if before is None:
+            return False
+        was = {ref["name"]: ref["order"] for ref in before.options["phases"]}
+        now = {ref.name: ref for ref in self.phase_refs}
+        return phase in now and was.get(phase) == now[phase].order and sequences <= now[phase].sequences
 
     def batch(self, phase: str, first: int, count: int) -> Sequences:
         """`count` sequences of a phase from place `first` on.
 
         Raises:
             IndexError: a place outside the phase.
-            RunError: an index points outside its shards.
+            RunError: an index points outside its shards, or a token is outside the vocabulary.
         """
-        order = self.order.phase(phase)
-        shape = (count, order.sequence_length)
-        batch = Sequences(
-            np.full(shape, self.end_of_document, np.int32),
-            np.zeros(shape, np.int32),
-            np.full(shape, PADDING, np.int32),
-            np.zeros(shape, np.bool_),
-            np.empty(count, np.int16),
-            first,
-        )
-        places = self.order.slice(phase, first, count)
-        for row in range(count):
-            source = int(places.source[row])
-            spans = self.order.index(phase, int(places.pack[row])).sequence(int(places.sequence[row]))
-            batch.sources[row] = source
-            self._fill(batch, row, self.shards(order.sources[source]), spans, order.loss[source] == "all")
-        self._check_vocabulary(batch, phase)
-        return batch
+        reader = self._reader(phase, first, first + count)
+        return reader.copy(reader.window(np.arange(first, first + count)), 0, count, first)
 
-    def _check_vocabulary(self, batch: Sequences, phase: str) -> None:
-        """A shard damaged at its full length shows here or not at all: its size is right."""
-        outside = np.flatnonzero(batch.tokens.max(axis=1, initial=0) >= self.vocab_size)
-        if not len(outside):
-            return
-        row = int(outside[0])
-        source = self.order.phase(phase).sources[int(batch.sources[row])]
-        raise RunError(
-            "a token is outside the vocabulary: the shards were damaged after they were written",
-            where=f"{self.root / self.sources[source].tokens}, phase {phase}, sequence {batch.first_index + row}",
-            seen=int(batch.tokens[row].max()),
-            expected=f"below {self.vocab_size}",
-            fix=f"remove {self.sources[source].tokens} and {NAME}, and build again",
-        )
+    def batches(
+        self,
+        phase: str,
+        first: int,
+        sequences: int,
+        *,
+        stop: int | None = None,
+        share: Share = ALONE,
+        want: Want = EVERYTHING,
+    ) -> Iterator[Sequences]:
+        """The batches of a phase from a place on, at the speed of memory; nothing is shared between two calls.
 
-    def _fill(self, batch: Sequences, row: int, shards: Shards, spans: Spans, everything: bool) -> None:
-        at = 0
-        for segment, (part, start, length) in enumerate(spans.tolist()):
-            inside = slice(at, at + length)
-            batch.tokens[row, inside] = shards.read(part, start, length)
-            batch.positions[row, inside] = np.arange(length)
-            batch.segments[row, inside] = segment
-            batch.loss_mask[row, inside] = True if everything else shards.loss(part, start, length)
-            at += length
+        Args:
+            phase: its name.
+            first: place of the first sequence of the first batch.
+            sequences: of a batch, of all ranks together; the last may have fewer.
+            stop: place behind the last sequence, the phase's end by default.
+            share: what of each batch is read here.
+            want: which arrays are made.
+
+        Raises:
+            IndexError: a place outside the phase.
+            RunError: as `batch`.
+        """
+        end = self.phases[phase].sequences if stop is None else stop
+        return self._reader(phase, first, end).batches(first, end, sequences, share, want)
+
+    def _reader(self, phase: str, first: int, stop: int) -> Reader:
+        sequences = self.order.phase(phase).sequences
+        if not 0 <= first <= stop <= sequences:
+            raise IndexError(f"places {first:,} to {stop:,} of phase {phase} with {sequences:,} sequences")
+        return Reader(self.root, self.order, phase, self.shards, self.vocab_size, self.end_of_document)
 
     def held_out(self, source: str) -> Iterator[HeldOutDocument]:
         """The held-out documents of a source, in the order of their hashes.
@@ -197,20 +268,34 @@ class Built:
                 tokens = shards.read(part, start, length).astype(np.uint32)
                 yield HeldOutDocument(tokens, shards.loss(part, start, length), size)
 
-    def check_tokenizer(self) -> None:
-        """Compares the tokenizer file with the one that made the shards.
+    def open_tokenizer(self) -> "Tokenizer":
+        """The tokenizer that made the shards.
 
         Raises:
-            RunError: it was changed.
+            RunError: its file was changed, or gives other ids for special tokens; names both.
         """
         from .tokenizers import Tokenizer
 
-        seen = Tokenizer.open(self.tokenizer_path, self.end_of_document_text).hash
-        if seen != self.tokenizer_hash:
-            raise RunError(
-                "the tokenizer is not the one that made the shards",
-                where=str(self.tokenizer_path),
-                seen=seen,
-                expected=self.tokenizer_hash,
-                fix="build again",
-            )
+        self.tokenizer.check_file(self.tokenizer_path)
+        opened = Tokenizer.open(self.tokenizer_path, self.end_of_document_text)
+        self.tokenizer.check(opened)
+        return opened
+
+
+def _template(record: Mapping[str, Any] | None) -> Template | None:
+    return None if record is None else Template.of_record(record)
+
+
+def _reopened(root: Path, fingerprint: str) -> Built:
+    built: Built | None = Built.open(root)
+    if built is not None and fingerprint in built.history:
+        built = built.before(fingerprint)
+    if built is None or built.fingerprint != fingerprint:
+        raise RunError(
+            "the mixture was built anew while it was read",
+            where=str(root),
+            seen="other shards",
+            expected=fingerprint,
+            fix="start again: a run reads one build",
+        )
+    return built

@@ -13,7 +13,19 @@ import pyarrow.parquet as pq
 
 from .. import storage
 from ..errors import RunError
-from .shards import DOCUMENTS, FILE_NAME, MAX_TOKENS, IdType, ascends, check_documents
+from .parts_table import MAX_TOKENS
+from .shards import DOCUMENTS, FILE_NAME, INSIDE_CHARACTERS, IdType, ascends, check_documents
+from .text_spans import TextSpans
+
+ROW_GROUP = 8192  # documents: one is looked up without decoding the others' rows
+
+
+def write_inside_characters(folder: Path, inside: npt.NDArray[np.bool_]) -> Path:
+    """Writes which ids begin inside a character, bool[vocabulary], beside the parts."""
+    path = folder / INSIDE_CHARACTERS
+    with storage.atomic_write(path) as stream:
+        stream.write(np.packbits(inside, bitorder="little").tobytes())
+    return path
 
 
 def write_part(
@@ -51,6 +63,14 @@ def write_part(
     _check_arrays(where, dtype, tokens, ends, loss)
     _check_ends_of_document(where, tokens, ends, end_of_document)
     check_documents(where, documents, DOCUMENTS, ends)
+    lengths = np.asarray(np.diff(ends.astype(np.int64), prepend=0), np.int64)
+    misplaced = TextSpans.of_column(documents["spans"]).misplaced(lengths)
+    if misplaced is not None:
+        raise RunError(
+            "spans of texts that do not follow one another within their document",
+            where=f"{where}, document {misplaced:,}",
+            seen=documents["spans"][misplaced].as_py(),
+        )
     for field in DOCUMENTS:
         if not field.nullable and documents[field.name].null_count:
             raise RunError(f"documents without {field.name}", where=where, seen=documents[field.name].null_count)
@@ -140,5 +160,5 @@ def _write_documents(path: Path, documents: pa.Table) -> Path:
     # Pages follow the table's chunks: joined, the bytes depend on the rows alone.
     table = documents.replace_schema_metadata(None).combine_chunks()
     with storage.atomic_write(path) as stream:
-        pq.write_table(table, stream, compression="zstd")
+        pq.write_table(table, stream, compression="zstd", row_group_size=ROW_GROUP)
     return path

@@ -2,16 +2,20 @@
 
 import itertools
 import shutil
+from copy import deepcopy as copy_of
+from dataclasses import replace
 
 import numpy as np
 import orjson
-import pyarrow.parquet as pq
 import pytest
 import xxhash
 from midtrain.errors import ConfigError, RunError
-from midtrain.mixtures.built import PADDING, Built
-from midtrain.mixtures.packing import PackIndex
+from midtrain.manifest import Manifest
+from midtrain.mixtures.built import Built
+from midtrain.mixtures.gather import PADDING
+from midtrain.mixtures.parts_table import PART
 from midtrain.mixtures.tokenizers import Tokenizer
+from midtrain.pipelines.read_parts import read_part
 
 SOURCES = ("web", "worked", "twins")
 
@@ -31,12 +35,20 @@ def curated(built_workshop):
     """The curated documents by id."""
     manifest = orjson.loads((built_workshop.root / "out/manifest.json").read_bytes())
     paths = [built_workshop.root / "out" / entry["path"] for entry in manifest["files"]]
-    return {row["id"]: row for path in paths for row in pq.read_table(path).to_pylist()}
+    return {row["id"]: row for path in paths for batch in read_part(path) for row in batch.to_pylist()}
 
 
 @pytest.fixture(scope="module")
 def table(built_workshop):
-    return orjson.loads((built_workshop.root / "shards/table.json").read_bytes())
+    return orjson.loads(next(built_workshop.root.glob("shards/table-*.json")).read_bytes())
+
+
+def test_shards_of_another_version_are_an_error_that_says_so(built_workshop, tmp_path):
+    manifest = Manifest.read(built_workshop.root / "shards")
+    replace(manifest, version=manifest.version - 1).write(tmp_path)
+    with pytest.raises(RunError, match="another version of midtrain") as caught:
+        Built.open(tmp_path)
+    assert "midtrain build" in caught.value.render()
 
 
 def whole(built, phase):
@@ -65,7 +77,7 @@ def drawn(built, source, phases):
     times = [np.zeros(part.tokens, int) for part in built.shards(source).parts]
     for phase, place in ((name, i) for name in phases for i in range(built.phases[name].sequences)):
         of, spans = built.order.spans(phase, place)
-        for part, start, length in spans.tolist() if of == source else ():
+        for part, start, length, _ in spans.tolist() if of == source else ():
             times[part][start : start + length] += 1
     return times
 
@@ -74,7 +86,7 @@ def drawn(built, source, phases):
 
 
 def test_realised_sequences_are_the_quota_and_tokens_within_one_sequence_of_the_plan(built, table):
-    assert [(row["phase"], row["source"]) for row in table] == list(itertools.product(built.phases, SOURCES))
+    assert [(row["phase"], row["source"]) for row in table] == list(itertools.product(built.phases, sorted(SOURCES)))
     for row in table:
         phase, batch = built.phases[row["phase"]], whole(built, row["phase"])
         number = phase.source_names.index(row["source"])
@@ -104,11 +116,11 @@ def test_every_epoch_of_a_pack_holds_every_token_that_fits_once(built):
             for kind, pool in (("full", entry.full), ("rest", entry.rest)):
                 if pool is None:
                     continue
-                pack = PackIndex.open(built.root / order.indexes[pool.index])
+                pack = built.order.index(phase, pool.index)
                 times = [np.zeros(part.tokens, int) for part in shards.parts]
                 for number in range(len(pack)):
                     assert 0 < pack.sequence(number)["length"].sum() <= length
-                    for part, start, size in pack.sequence(number).tolist():
+                    for part, start, size, _ in pack.sequence(number).tolist():
                         times[part][start : start + size] += 1
                 expected = [np.ones(part.tokens, int) for part in shards.parts]
                 if kind == "rest":
@@ -204,7 +216,7 @@ def test_padding_is_at_the_end_and_counts_for_nothing(built):
         assert (batch.tokens[padding] == built.end_of_document).all()
         assert not batch.loss_mask[padding].any()
         assert not batch.positions[padding].any()
-        assert (batch.tokens.dtype, batch.segments.dtype, batch.sources.dtype) == (np.int32, np.int32, np.int16)
+        assert (batch.tokens.dtype, batch.segments.dtype, batch.sources.dtype) == (np.int64, np.int32, np.int32)
 
 
 def test_the_phase_says_what_is_trained(built, tokenizer):
@@ -249,9 +261,9 @@ def test_what_is_held_out_stands_in_no_batch(built):
         held_out = list(documents(built, source, "held_out"))
         assert len(held_out) == built.sources[source].held_out_documents > 0
         for _, tokens, _ in held_out:
-            assert np.array(tokens, np.int32).tobytes() not in rows
-            assert np.array(tokens[:24], np.int32).tobytes() not in rows or source != "web"
-        assert any(np.array(t, np.int32).tobytes() in rows for _, t, _ in documents(built, source))
+            assert np.array(tokens, np.int64).tobytes() not in rows
+            assert np.array(tokens[:24], np.int64).tobytes() not in rows or source != "web"
+        assert any(np.array(t, np.int64).tobytes() in rows for _, t, _ in documents(built, source))
     assert built.sources["web"].held_out_documents == 10
     assert built.sources["worked"].held_out_documents == 12
 
@@ -292,35 +304,55 @@ def copy(built_workshop, tmp_path):
     return shutil.copytree(built_workshop.root / "shards", tmp_path / "shards")
 
 
-def test_every_listed_file_is_missed_and_its_size_checked(copy):
-    listed = [copy / entry["path"] for entry in orjson.loads((copy / "manifest.json").read_bytes())["files"]]
-    kinds = {path.suffix or path.name for path in listed}
-    assert {".tokens", ".ends", ".loss", ".parquet", ".json", ".counts", "spans", "sequences"} <= kinds
-    for path in listed:
+def vouched_for(root):
+    """All files that the manifest names, and those of the folders whose manifests it names."""
+    listed = [root / file.path for file in Manifest.read(root).files]
+    folders = [path.parent for path in listed if path.name == "manifest.json"]
+    return listed, [folder / file.path for folder in folders for file in Manifest.read(folder).files]
+
+
+def test_every_file_is_missed_and_its_size_checked(copy):
+    listed, below = vouched_for(copy)
+    kinds = {path.suffix or path.name for path in (*listed, *below)}
+    assert {".tokens", ".ends", ".loss", ".parquet", ".json", ".counts", ".spans", ".sequences", "parts"} <= kinds
+    assert len(listed) < 30
+    for path in {*listed, *below}:
         content = path.read_bytes()
         for damaged in (content[:-1], content + b"\0"):
             path.write_bytes(damaged)
-            with pytest.raises(RunError, match="cut short or changed") as caught:
+            with pytest.raises(RunError, match=r"cut short|grown") as caught:
                 Built.open(copy)
             assert caught.value.where == str(path)
         path.unlink()
         with pytest.raises(RunError, match="missing"):
             Built.open(copy)
         path.write_bytes(content)
-    assert Built.open(copy).phase_names == ("first", "second")
+    assert list(Built.open(copy).phases) == ["first", "second"]
 
 
-def test_all_that_is_read_is_listed(copy, built):
-    listed = {entry["path"] for entry in orjson.loads((copy / "manifest.json").read_bytes())["files"]}
+def test_all_that_is_read_is_vouched_for(copy, built):
+    listed, below = vouched_for(copy)
     for path in [path for path in copy.rglob("*") if path.is_file()]:
-        if str(path.relative_to(copy)) not in listed and path != copy / "manifest.json":
+        if path not in {*listed, *below} and path != copy / "manifest.json":
             path.unlink()
+    for path in listed:
+        if path.name == "manifest.json":
+            path.write_bytes(bytes(path.stat().st_size))  # of stages: nothing that trains reads them
     bare = Built.open(copy)
-    bare.check_tokenizer()
+    bare.open_tokenizer()
     for name in built.phases:
         np.testing.assert_array_equal(whole(bare, name).tokens, whole(built, name).tokens)
     for source in SOURCES:
         assert sum(one.bytes for one in bare.held_out(source)) == sum(one.bytes for one in built.held_out(source))
+
+
+def test_a_table_of_another_build_is_refused(copy, built):
+    path = copy / built.sources["web"].tokens / "parts"
+    table = np.fromfile(path, PART)
+    table["documents"][0] += 1
+    table.tofile(path)
+    with pytest.raises(RunError, match=r"shard cut short|not the one that was built"):
+        Built.open(copy)
 
 
 @pytest.mark.parametrize("folder", ["", "out"])
@@ -337,11 +369,47 @@ def test_a_manifest_that_is_none_is_an_error(copy):
 
 def test_another_tokenizer_is_noticed(copy):
     built = Built.open(copy)
-    built.check_tokenizer()
-    built.tokenizer_path.write_bytes(built.tokenizer_path.read_bytes() + b" ")
+    assert built.open_tokenizer().hash == built.tokenizer_hash
+    content = built.tokenizer_path.read_bytes()
+    built.tokenizer_path.write_bytes(content[:-1] + b" ")  # as long as it was
+    for reads in (built.open_tokenizer, lambda: Built.open(copy)):
+        with pytest.raises(RunError, match="not the one that made the shards") as caught:
+            reads()
+        assert caught.value.expected == built.tokenizer_hash
+        assert len(caught.value.seen) == len(built.tokenizer_hash)
+        assert caught.value.seen != caught.value.expected
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (lambda options: options["tokenizer"].update(dtype="uint32"), "contradicts itself: dtype"),
+        (lambda options: options["tokenizer"].update(end_of_document=3), "contradicts itself: end_of_document"),
+        (lambda options: options["tokenizer"]["special"].update({"<x>": 10**6}), "contradicts itself: special ids"),
+        (lambda options: options["tokenizer"].pop("special"), "lacks special"),
+        (lambda options: options["sources"]["web"].update(ends_of_document=1), "as many end-of-document tokens"),
+        (lambda options: options["sources"]["web"].update(documents=1, ends_of_document=1), "the one that was built"),
+    ],
+)
+def test_what_the_manifest_says_of_the_tokenizer_is_held_against_itself(copy, change, complaint):
+    manifest = Manifest.read(copy)
+    options = copy_of(manifest.options)
+    change(options)
+    replace(manifest, options=options).write(copy)
+    with pytest.raises(RunError, match=complaint) as caught:
+        Built.open(copy)
+    assert caught.value.seen != caught.value.expected
+
+
+def test_special_ids_of_the_record_are_held_against_the_file(copy):
+    manifest = Manifest.read(copy)
+    options = copy_of(manifest.options)
+    options["tokenizer"]["special"]["<think>"] += 1
+    replace(manifest, options=options).write(copy)
     with pytest.raises(RunError, match="not the one that made the shards") as caught:
-        built.check_tokenizer()
-    assert caught.value.expected == built.tokenizer_hash
+        Built.open(copy).open_tokenizer()
+    assert "<think>" in caught.value.seen
+    assert "<think>" in caught.value.expected
 
 
 def test_a_build_can_be_moved(copy, built):

@@ -11,16 +11,34 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.errors import RunError
+from midtrain.manifest import OutputFile
 from midtrain.mixtures import shard_writer
+from midtrain.mixtures import shards as shards_module
+from midtrain.mixtures.parts_table import PART, TABLES, part_records, write_table
 from midtrain.mixtures.shard_writer import write_part
 from midtrain.mixtures.shards import DOCUMENTS, Shards
+from midtrain.mixtures.text_spans import SPANS
 
 END = 3
 UINT16, UINT32 = np.dtype(np.uint16), np.dtype(np.uint32)
 
 
-def sizes_of(folder: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_size for path in folder.iterdir()}
+def tabled(folder: Path, dtype=UINT16) -> None:
+    """Writes the tables of the parts that lie in a folder."""
+    files = [OutputFile.of(folder, path.name, rows_of(path)) for path in sorted(folder.glob("*-*.*"))]
+    for kind in TABLES:
+        highs = {path.name[len(kind) + 1 :].partition(".")[0]: 7 for path in folder.glob(f"{kind}-*.tokens")}
+        write_table(folder, kind, part_records(kind, files, highs, dtype.itemsize))
+
+
+def rows_of(path: Path) -> int:
+    return (path.parent / f"{path.name.partition('.')[0]}.ends").stat().st_size // 8
+
+
+def opened(folder: Path, dtype=UINT16, kind="part") -> Shards:
+    """The parts that lie in a folder, with a table made of them."""
+    tabled(folder, dtype)
+    return Shards.open(folder, dtype, kind)
 
 
 def documents_of(ends: np.ndarray) -> pa.Table:
@@ -34,6 +52,7 @@ def documents_of(ends: np.ndarray) -> pa.Table:
         "start": starts,
         "tokens": ends.astype(np.int64) - starts,
         "bytes": list(range(count)),
+        "spans": [[]] * count,
     }
     return pa.table(columns, schema=DOCUMENTS)
 
@@ -57,7 +76,7 @@ def write(folder: Path, lengths=(5, 1, 9), dtype=UINT16, loss=None, stem="part-0
 def test_what_is_written_is_read_back(tmp_path, dtype, words):
     tokens, ends, paths = write(tmp_path, (40, 1, 7), dtype, words=words)
     assert [path.name for path in paths] == ["part-00000.tokens", "part-00000.ends", "part-00000.documents.parquet"]
-    shards = Shards.open(tmp_path, dtype, sizes_of(tmp_path))
+    shards = opened(tmp_path, dtype)
     assert [(part.tokens, part.documents, part.masked) for part in shards.parts] == [(48, 3, False)]
     assert shards.tokens(0).tolist() == tokens.tolist()
     assert shards.ends(0).tolist() == ends.tolist()
@@ -82,7 +101,7 @@ def test_the_bytes_on_disk_are_the_documented_ones(tmp_path):
 
 def test_tokens_are_a_view_of_the_map_and_cannot_be_written(tmp_path):
     write(tmp_path)
-    shards = Shards.open(tmp_path, UINT16, sizes_of(tmp_path))
+    shards = opened(tmp_path, UINT16)
     view = shards.read(0, 3, 6)
     assert np.shares_memory(view, shards.tokens(0))
     assert not view.flags.writeable
@@ -99,7 +118,7 @@ def test_loss_bits_are_those_of_plain_python(tmp_path_factory, bits, data):
     for position, bit in enumerate(bits):
         reference[position // 8] |= bit << (position % 8)
     assert (folder / "part-00000.loss").read_bytes() == bytes(reference)
-    shards = Shards.open(folder, UINT16, sizes_of(folder))
+    shards = opened(folder, UINT16)
     start = data.draw(st.integers(0, len(bits)))
     length = data.draw(st.integers(0, len(bits) - start))
     seen = shards.loss(0, start, length)
@@ -112,12 +131,12 @@ def test_where_all_is_trained_there_is_no_mask_and_a_stale_one_goes(tmp_path):
     assert (tmp_path / "part-00000.loss").exists()
     write(tmp_path, [4])
     assert not (tmp_path / "part-00000.loss").exists()
-    assert Shards.open(tmp_path, UINT16, sizes_of(tmp_path)).loss(0, 1, 3).tolist() == [True] * 3
+    assert opened(tmp_path, UINT16).loss(0, 1, 3).tolist() == [True] * 3
 
 
 def test_spans_of_an_index_file_are_unsigned_scalars(tmp_path):
     tokens, _, _ = write(tmp_path, [20], loss=[True] * 19 + [False])
-    shards = Shards.open(tmp_path, UINT16, sizes_of(tmp_path))
+    shards = opened(tmp_path, UINT16)
     assert shards.read(0, np.uint64(17), np.uint32(3)).tolist() == tokens[17:].tolist()
     assert shards.loss(0, np.uint64(17), np.uint32(3)).tolist() == [True, True, False]
 
@@ -125,7 +144,7 @@ def test_spans_of_an_index_file_are_unsigned_scalars(tmp_path):
 @pytest.mark.parametrize(("start", "length"), [(-1, 2), (14, 2), (16, 0), (3, -1), (np.uint64(15), np.uint32(1))])
 def test_a_span_outside_its_part_is_an_error_and_not_shorter(tmp_path, start, length):
     write(tmp_path, loss=[True] * 14 + [False])
-    shards = Shards.open(tmp_path, UINT16, sizes_of(tmp_path))
+    shards = opened(tmp_path, UINT16)
     for read in (shards.read, shards.loss):
         with pytest.raises(RunError, match="reaches outside its part"):
             read(0, start, length)
@@ -135,8 +154,8 @@ def test_parts_and_held_out_lie_side_by_side(tmp_path):
     first, _, _ = write(tmp_path, seed=1)
     second, _, _ = write(tmp_path, [3], seed=2, stem="part-00001", loss=[False, True, True])
     apart, _, _ = write(tmp_path, [6, 2], seed=3, stem="held_out-00000")
-    trained = Shards.open(tmp_path, UINT16, sizes_of(tmp_path))
-    held_out = Shards.open(tmp_path, UINT16, sizes_of(tmp_path), "held_out")
+    trained = opened(tmp_path, UINT16)
+    held_out = opened(tmp_path, UINT16, "held_out")
     assert [(p.stem, p.masked) for p in trained.parts] == [("part-00000", False), ("part-00001", True)]
     assert [trained.tokens(i).tolist() for i in (0, 1)] == [first.tolist(), second.tolist()]
     assert [p.stem for p in held_out.parts] == ["held_out-00000"]
@@ -145,12 +164,15 @@ def test_parts_and_held_out_lie_side_by_side(tmp_path):
 
 def test_no_parts_of_a_kind_are_no_parts(tmp_path):
     write(tmp_path)
-    assert Shards.open(tmp_path, UINT16, sizes_of(tmp_path), "held_out").parts == ()
+    assert len(opened(tmp_path, UINT16, "held_out").parts) == 0
+    (tmp_path / "parts").unlink()
+    with pytest.raises(RunError, match="their table is missing"):
+        Shards.open(tmp_path, UINT16)
 
 
 def test_a_copy_in_another_process_maps_the_files_anew(tmp_path):
     tokens, _, _ = write(tmp_path, [50_000, 2])
-    shards = Shards.open(tmp_path, UINT16, sizes_of(tmp_path))
+    shards = opened(tmp_path, UINT16)
     shards.tokens(0)
     shards.ends(0)
     packed = pickle.dumps(shards)
@@ -161,11 +183,14 @@ def test_a_copy_in_another_process_maps_the_files_anew(tmp_path):
 ENDINGS = ["tokens", "ends", "loss", "documents.parquet"]
 
 
+@pytest.mark.parametrize("checked", [4096, 0])
 @pytest.mark.parametrize("ending", ENDINGS)
 @pytest.mark.parametrize("change", ["cut short", "grown", "missing", "empty"])
-def test_a_file_that_is_not_as_recorded_is_named(tmp_path, ending, change):
+def test_a_file_that_is_not_as_recorded_is_named(tmp_path, ending, change, checked, monkeypatch):
+    """When it is opened; of many parts, when one is first read."""
+    monkeypatch.setattr(shards_module, "CHECKED_PARTS", checked)
     write(tmp_path, loss=[False] * 15)
-    recorded = sizes_of(tmp_path)
+    tabled(tmp_path)
     path = tmp_path / f"part-00000.{ending}"
     content = path.read_bytes()
     new = {"cut short": content[:-1], "grown": content + b"\0", "missing": None, "empty": b""}[change]
@@ -173,8 +198,9 @@ def test_a_file_that_is_not_as_recorded_is_named(tmp_path, ending, change):
     if new is not None:
         path.write_bytes(new)
     expected = {"empty": "cut short"}.get(change, change)
+    shards = None if checked else Shards.open(tmp_path, UINT16)
     with pytest.raises(RunError, match=f"shard {expected}") as error:
-        Shards.open(tmp_path, UINT16, recorded)
+        shards.tokens(0) if shards else Shards.open(tmp_path, UINT16)
     message = str(error.value)
     assert str(path) in message
     assert f"{len(content):,} bytes, as recorded" in message
@@ -183,19 +209,66 @@ def test_a_file_that_is_not_as_recorded_is_named(tmp_path, ending, change):
 
 
 @pytest.mark.parametrize("ending", ["tokens", "ends", "documents.parquet"])
-def test_a_file_that_the_manifest_lacks_is_named(tmp_path, ending):
+def test_a_part_without_one_of_its_files_gets_no_record(tmp_path, ending):
     write(tmp_path)
-    sizes = sizes_of(tmp_path)
-    del sizes[f"part-00000.{ending}"]
+    files = [OutputFile.of(tmp_path, path.name, 3) for path in tmp_path.iterdir() if not path.name.endswith(ending)]
     with pytest.raises(RunError, match=f"not part-00000.{ending}"):
-        Shards.open(tmp_path, UINT16, sizes)
+        part_records("part", files, {"00000": 7}, 2)
 
 
-def test_a_part_that_the_manifest_lacks_is_named(tmp_path):
+def test_parts_with_a_gap_get_no_table(tmp_path):
     write(tmp_path)
     write(tmp_path, stem="part-00002")
-    with pytest.raises(RunError, match=r"not part-00001\.tokens"):
-        Shards.open(tmp_path, UINT16, sizes_of(tmp_path))
+    with pytest.raises(RunError, match="gaps"):
+        tabled(tmp_path)
+
+
+def test_the_table_is_the_documented_one(tmp_path):
+    write(tmp_path, (40, 1, 7))
+    write(tmp_path, (5,), stem="part-00001", loss=[False, True, True, True, False])
+    opened(tmp_path)
+    sizes = [(tmp_path / f"part-0000{part}.documents.parquet").stat().st_size for part in (0, 1)]
+    records = [(48, 3, 0, sizes[0], 7), (5, 1, 1, sizes[1], 7)]
+    assert PART.itemsize == 33
+    assert (tmp_path / "parts").read_bytes() == b"".join(
+        value.to_bytes(1 if place == 2 else 8, "little") for row in records for place, value in enumerate(row)
+    )
+    assert (tmp_path / "held_out.parts").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "complaint"),
+    [("tokens", 0, "0 tokens, 3"), ("documents", 0, "15 tokens, 0"), ("tokens", 2**28 + 1, "268,435,457 tokens")],
+)
+def test_a_table_of_parts_that_cannot_be_is_refused(tmp_path, column, value, complaint):
+    write(tmp_path)
+    tabled(tmp_path)
+    table = np.fromfile(tmp_path / "parts", PART)
+    table[column] = value
+    table.tofile(tmp_path / "parts")
+    with pytest.raises(RunError, match=complaint):
+        Shards.open(tmp_path, UINT16)
+    (tmp_path / "parts").write_bytes(bytes(34))
+    with pytest.raises(RunError, match="whole records"):
+        Shards.open(tmp_path, UINT16)
+
+
+def test_opening_looks_at_no_file_of_a_part_where_there_are_many(tmp_path):
+    table = np.zeros(100_001, PART)
+    table["tokens"], table["documents"], table["documents_bytes"] = 15, 3, 1000
+    write_table(tmp_path, "part", table)
+    shards = Shards.open(tmp_path, UINT16)
+    assert len(shards.parts) == 100_001
+    assert shards.parts[-1].stem == shards.stem(100_000) == "part-100000"
+    assert [part.stem for part in shards.parts[99_998:100_000]] == ["part-99998", "part-99999"]
+    assert shards.part_tokens.sum() == 1_500_015
+    with pytest.raises(RunError, match=r"part-100000\.tokens[\s\S]*no file"):
+        shards.read(100_000, 0, 3)
+    write(tmp_path, stem="part-100000")
+    size = (tmp_path / "part-100000.documents.parquet").stat().st_size
+    table["documents_bytes"][100_000] = size
+    write_table(tmp_path, "part", table)
+    assert Shards.open(tmp_path, UINT16).read(100_000, 0, 3).shape == (3,)
 
 
 @pytest.mark.parametrize("ending", ["tokens", "ends", "loss"])
@@ -204,21 +277,29 @@ def test_files_of_equal_record_but_unequal_parts_contradict_one_another(tmp_path
     write(tmp_path / "other", [5, 1, 9, 8], loss=[False] * 23)
     name = f"part-00000.{ending}"
     (tmp_path / name).write_bytes((tmp_path / "other" / name).read_bytes())
-    sizes = {name: size for name, size in sizes_of(tmp_path).items() if name != "other"}
-    with pytest.raises(RunError, match=r"contradict one another|does not end with the last token"):
-        Shards.open(tmp_path, UINT16, sizes)
+    with pytest.raises(RunError, match=r"shard (cut short|grown)|does not end with the last token"):
+        opened(tmp_path)
+
+
+def test_ends_of_another_part_with_as_many_documents_are_refused(tmp_path):
+    write(tmp_path)
+    tabled(tmp_path)
+    np.array([5, 6, 14], "<u8").tofile(tmp_path / "part-00000.ends")
+    with pytest.raises(RunError, match="does not end with the last token"):
+        Shards.open(tmp_path, UINT16)
 
 
 def test_tokens_read_with_another_width_are_refused(tmp_path):
     write(tmp_path)
-    with pytest.raises(RunError, match=r"contradict|last token"):
-        Shards.open(tmp_path, UINT32, sizes_of(tmp_path))
+    tabled(tmp_path)
+    with pytest.raises(RunError, match="shard cut short"):
+        Shards.open(tmp_path, UINT32)
 
 
 def test_ends_that_do_not_ascend_are_refused(tmp_path):
     write(tmp_path)
     np.array([6, 5, 15], "<u8").tofile(tmp_path / "part-00000.ends")
-    shards = Shards.open(tmp_path, UINT16, sizes_of(tmp_path))
+    shards = opened(tmp_path, UINT16)
     with pytest.raises(RunError, match="do not ascend"):
         shards.ends(0)
 
@@ -228,17 +309,17 @@ def test_documents_that_contradict_the_ends_are_refused(tmp_path):
     path = tmp_path / "part-00000.documents.parquet"
     pq.write_table(documents_of(np.array([5, 7, 15], np.uint64)), path)
     with pytest.raises(RunError, match=r"documents.parquet, row 2: a document's start contradicts"):
-        Shards.open(tmp_path, UINT16, sizes_of(tmp_path)).documents(0)
-    assert Shards.open(tmp_path, UINT16, sizes_of(tmp_path)).documents(0, ["id"]).num_rows == 3
+        opened(tmp_path, UINT16).documents(0)
+    assert opened(tmp_path, UINT16).documents(0, ["id"]).num_rows == 3
     pq.write_table(documents_of(np.array([5, 15], np.uint64)), path)
     with pytest.raises(RunError, match="not as many documents as ends"):
-        Shards.open(tmp_path, UINT16, sizes_of(tmp_path)).documents(0, ["id"])
+        opened(tmp_path, UINT16).documents(0, ["id"])
     pq.write_table(pa.table({"id": [1, 2, 3]}), path)
     with pytest.raises(RunError, match="columns are not those"):
-        Shards.open(tmp_path, UINT16, sizes_of(tmp_path)).documents(0, ["id"])
+        opened(tmp_path, UINT16).documents(0, ["id"])
     path.write_bytes(b"PAR1" + bytes(200) + b"PAR1")
     with pytest.raises(RunError, match=r"cannot be read"):
-        Shards.open(tmp_path, UINT16, sizes_of(tmp_path)).documents(0)
+        opened(tmp_path, UINT16).documents(0)
 
 
 def test_equal_parts_are_equal_bytes_however_the_table_is_chunked(tmp_path):
@@ -327,7 +408,9 @@ def test_a_part_that_contradicts_itself_is_not_written(tmp_path, what, complaint
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("stem", ["part-0", "part-000000", "../part-00000", "part-00000.tokens", "other-00000"])
+@pytest.mark.parametrize(
+    "stem", ["part-0", "part-000000", "part-012345", "../part-00000", "part-00000.tokens", "other-00000"]
+)
 def test_a_stem_is_part_or_held_out_and_five_digits(tmp_path, stem):
     with pytest.raises(RunError, match="not a part's name"):
         write(tmp_path, stem=stem)
@@ -358,3 +441,23 @@ def test_a_write_that_fails_leaves_no_file_under_a_final_name(tmp_path, monkeypa
 def test_a_part_of_another_machine_is_the_same_file(tmp_path):
     tokens, _, _ = write(tmp_path)
     assert (tmp_path / "part-00000.tokens").read_bytes() == tokens.astype(np.uint16).tobytes()
+
+
+@pytest.mark.parametrize(
+    "spans",
+    [[(1, 1)], [(2, 1)], [(0, 5)], [(1, 3), (2, 4)], [(2, 3), (0, 1)]],
+    ids=["empty", "back", "end", "over", "order"],
+)
+def test_spans_that_do_not_follow_one_another_within_a_document_are_refused(tmp_path, spans):
+    tokens, ends = batch([3, 5, 4])
+    loss = np.ones(len(tokens), np.bool_)
+
+    def documents(given):
+        rows = [{"turn": 0, "part": 2, "start": start, "stop": stop} for start, stop in given]
+        column = pa.array([[], rows, []], SPANS)
+        return documents_of(ends).set_column(7, DOCUMENTS.field("spans"), column)
+
+    with pytest.raises(RunError, match="do not follow one another within their document") as caught:
+        write_part(tmp_path, "part-00000", UINT16, tokens, ends, loss, documents(spans), end_of_document=END)
+    assert caught.value.where.endswith("document 1")
+    write_part(tmp_path, "part-00000", UINT16, tokens, ends, loss, documents([(0, 2), (2, 4)]), end_of_document=END)
