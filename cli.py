@@ -4,20 +4,30 @@ Verbs import what they need when they run, so `midtrain --help` answers at once.
 its exit code (2 for a wrong configuration, 1 for a failed run), never with a traceback.
 """
 
-import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from .errors import ConfigError, MidtrainError, RunError, missing_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from .pipelines.executor import Executor
-    from .progress import Progress
+from . import cli_exchange, cli_index, cli_lineage, cli_mixtures, cli_train
+from .cli_options import (
+    STALL_MINUTES,
+    DryRun,
+    Json,
+    Memory,
+    Overwrite,
+    RayAddress,
+    Scores,
+    Set,
+    Stall,
+    Why,
+    Workers,
+    at_work,
+    print_result,
+)
+from .errors import ConfigError, MidtrainError, RunError
+from .tables import safe
 
 app = typer.Typer(
     name="midtrain",
@@ -27,39 +37,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-STALL_MINUTES = 30.0
 INTERRUPTED = 130  # the shell's own code for Ctrl-C
 SYSTEM_FIX = "make room or give access, and run again: what is finished is kept"
-
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Check everything, say what would be done, do nothing.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Workers = Annotated[
-    int | None,
-    typer.Option(min=0, help="Local processes; 0 works in this one. Default: one a core.", show_default=False),
-]
-Shards = Annotated[
-    str | None, typer.Option(help="The built shards. Default: where the run says they are.", show_default=False)
-]
-Prompt = Annotated[
-    Literal["answer", "reasoning"], typer.Option(help="Leave the model to answer, or open its reasoning.")
-]
-MaxNewTokens = Annotated[int, typer.Option(min=1, help="A reply is no longer than this.")]
-RayAddress = Annotated[
-    str | None,
-    typer.Option("--ray", metavar="local|auto|ADDRESS", help="Run on Ray: started here, found, or at an address."),
-]
-Memory = Annotated[
-    str | None,
-    typer.Option(metavar="SIZE", help="Memory that the run may use: 8GiB. Default: 80 % of what the machine leaves."),
-]
-Stall = Annotated[
-    float, typer.Option(min=0, metavar="MINUTES", help="End a run in which no task ended for so long; it can go on.")
-]
-Scores = Annotated[
-    bool, typer.Option("--scores", help="Keep each rule's value of every document as a column; decide works on them.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace another result in the same output.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -93,17 +72,19 @@ def curate(
     overwrite: Overwrite = False,
 ) -> None:
     """Runs a recipe."""
-    from .pipelines import curate as pipeline
     from .pipelines import recipe as recipes
+
+    loaded = recipes.load(recipe, overrides or ())  # before the heavy imports: a mistake is told at once
+
+    from .pipelines import curate as pipeline
     from .pipelines import summaries
 
-    loaded = recipes.load(recipe, overrides or ())
     if dry_run:
-        _show(summaries.stages(pipeline.plan(loaded, scores)), as_json)
+        print_result(summaries.stages(pipeline.plan(loaded, scores)), as_json)
         return
-    with _at_work(ray, workers, memory, as_json) as (executor, progress):
+    with at_work(ray, workers, memory, as_json) as (executor, progress):
         result = pipeline.curate(loaded, executor, progress, overwrite, stall * 60, scores)
-    _show(summaries.curated(result, loaded.spec.output), as_json)
+    print_result(summaries.curated(result, loaded.spec.output), as_json)
 
 
 @app.command(
@@ -121,17 +102,19 @@ def decide(
     overwrite: Overwrite = False,
 ) -> None:
     """Decides a recipe anew, or says what it would come to."""
-    from .pipelines import decide as pipeline
     from .pipelines import recipe as recipes
-    from .pipelines import summaries
 
     loaded = recipes.load(recipe, overrides or ())
+
+    from .pipelines import decide as pipeline
+    from .pipelines import summaries
+
     if dry_run:
-        _show(summaries.looked(pipeline.look(loaded), loaded.spec.output), as_json)
+        print_result(summaries.looked(pipeline.look(loaded), loaded.spec.output), as_json)
         return
-    with _at_work(ray, workers, memory, as_json) as (executor, progress):
+    with at_work(ray, workers, memory, as_json) as (executor, progress):
         result = pipeline.decide(loaded, executor, progress, overwrite, stall * 60)
-    _show(summaries.curated(result, loaded.spec.output), as_json)
+    print_result(summaries.curated(result, loaded.spec.output), as_json)
 
 
 @app.command(help="Explain: what every rule says of a document of a curated output, kept or dropped.")
@@ -144,24 +127,50 @@ def explain(
     from .pipelines import explain as explaining
     from .pipelines import explain_text
 
-    _show(explain_text.table(explaining.explain(output, identity), identity), as_json)
+    print_result(explain_text.table(explaining.explain(output, identity), identity), as_json)
 
 
-@app.command(help="Plan: what a recipe will take: tasks, memory, disk, time; what is done already.")
+@app.command(
+    help="Plan: what a recipe will take, or what a mixture will draw; refuses what cannot be. "
+    "With --why: what would be done again, and which field did it."
+)
 def plan(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE.yaml")],
+    config: Annotated[str, typer.Argument(metavar="RECIPE.yaml|MIXTURE.yaml")],
     overrides: Set = None,
     workers: Workers = None,
     memory: Memory = None,
     scores: Scores = False,
+    why: Why = False,
     as_json: Json = False,
 ) -> None:
-    """Plans a recipe from a sample; refuses one that cannot fit, with the table all the same."""
+    """Plans a recipe from a sample, or a mixture; refuses one that cannot be, with the table all the same."""
+    if why:
+        from .pipelines import why_text
+
+        print_result(why_text.of_file(config, overrides or (), scores), as_json)
+        return
+    from .mixtures import schema
+
+    if why:
+        from .pipelines import why_text
+
+        print_result(why_text.of_file(config, overrides or (), scores), as_json)
+        return
+    if schema.is_mixture(config):
+        given = [name for name, one in (("--workers", workers), ("--memory", memory), ("--scores", scores)) if one]
+        if given:
+            raise ConfigError(f"{given[0]} is of a recipe's plan", where=config, fix="leave it out: this is a mixture")
+        from .pipelines import plan_mixture
+
+        mixed = plan_mixture.plan(schema.load(config, overrides or ()))
+        print_result(plan_mixture.table(mixed), as_json)
+        mixed.refuse()
+        return
     from .pipelines import plan as planning
     from .pipelines import recipe as recipes
 
-    planned = planning.plan(recipes.load(recipe, overrides or ()), workers, memory, scores)
-    _show(planning.table(planned), as_json)
+    planned = planning.plan(recipes.load(config, overrides or ()), workers, memory, scores)
+    print_result(planning.table(planned), as_json)
     planned.refuse()
 
 
@@ -179,16 +188,22 @@ def build(
 ) -> None:
     """Builds a mixture."""
     from .mixtures import schema
-    from .pipelines import build as pipeline
-    from .pipelines import summaries
 
     loaded = schema.load(mixture, overrides or ())
+
+    from .pipelines import build as pipeline
+    from .pipelines import build_stages, summaries
+
     if dry_run:
-        _show(summaries.stages(pipeline.stages_of(loaded).shards), as_json)
+        print_result(summaries.stages(build_stages.stages_of(loaded).shards), as_json)
         return
-    with _at_work(ray, workers, memory, as_json) as (executor, progress):
+    with at_work(ray, workers, memory, as_json) as (executor, progress):
         result = pipeline.build(loaded, executor, progress, overwrite, stall * 60)
-    _show(summaries.built(result, loaded.value.output), as_json)
+    print_result(summaries.built(result, loaded.value.output), as_json)
+
+
+app.add_typer(cli_index.app)
+app.add_typer(cli_mixtures.app)
 
 
 @app.command(help="Status: how far a run of curate or build has come, also when it is dead.")
@@ -199,7 +214,7 @@ def status(
     """Reads what an output tells of itself."""
     from .pipelines import status as statuses
 
-    _show(statuses.status(output), as_json)
+    print_result(statuses.status(output), as_json)
 
 
 @app.command(help="Report: what a curation read, dropped and kept, by source and language; every rule's values.")
@@ -220,92 +235,32 @@ def report(
         from .pipelines import report_html
 
         report_html.write(found, html, overwrite)
-    _show(report_text.table(found), as_json)
+    print_result(report_text.table(found), as_json)
 
 
-@app.command(help="Train: built shards to checkpoints and metrics.")
-def train(
-    run: Annotated[str, typer.Argument(metavar="RUN.yaml")],
-    overrides: Set = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint of the run.")] = False,
-    dry_run: DryRun = False,
+@app.command(help="Write: the documents of a curated output as plain files, for other tools.")
+def write(
+    output: Annotated[str, typer.Argument(metavar="OUT")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="Where the files go: a new folder.")],
+    form: Annotated[Literal["parquet", "jsonl.zst"], typer.Option("--format", help="Of the files.")] = "parquet",
+    workers: Workers = None,
+    memory: Memory = None,
+    ray: RayAddress = None,
+    stall: Stall = STALL_MINUTES,
     as_json: Json = False,
-    overwrite: Overwrite = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier call wrote there.")] = False,
 ) -> None:
-    """Trains a run."""
-    from . import config
-    from .trainer import planned
-    from .trainer.run import RunConfig
+    """Writes documents."""
+    from .pipelines import summaries, write_documents
 
-    loaded = config.load(run, RunConfig, overrides or ())
-    plans = planned.phases(loaded)
-    if dry_run:
-        _show(planned.table(plans), as_json)
-        return
-    _needs_torch()
-    from .trainer import show
-    from .trainer import train as trainer
-
-    with show.Reporter(shown=not as_json) as reporter:
-        result = trainer.train(loaded, resume=resume, overwrite=overwrite, report=reporter)
-    _show(show.trained(result), as_json)
-    if result.exit_code:
-        raise typer.Exit(result.exit_code)
+    with at_work(ray, workers, memory, as_json) as (executor, progress):
+        written, tasks = write_documents.write(output, folder, form, executor, progress, overwrite, stall * 60)
+    print_result(summaries.written(written, tasks, folder), as_json)
 
 
-@app.command(name="eval", help="Evaluate: held-out loss and bits per byte, accuracy on generated problems.")
-def evaluate(
-    checkpoint: Annotated[str, typer.Argument(metavar="RUN_OR_CHECKPOINT")],
-    shards: Shards = None,
-    source: Annotated[
-        list[str] | None, typer.Option("--source", help="Held-out documents of this source alone (repeatable).")
-    ] = None,
-    task: Annotated[list[str] | None, typer.Option("--task", help="Generated problems (repeatable).")] = None,
-    prompt: Prompt = "reasoning",
-    samples: Annotated[int, typer.Option(min=1, help="Problems of each task.")] = 200,
-    steps: Annotated[list[int] | None, typer.Option(help="Steps of a problem (repeatable). Default: 4 and 5.")] = None,
-    max_new_tokens: MaxNewTokens = 128,
-    as_json: Json = False,
-) -> None:
-    """Measures a trained model."""
-    _needs_torch()
-    from .trainer import show
-    from .trainer.trained import Trained
-
-    trained = Trained.open(checkpoint, shards)
-    losses = list(trained.held_out(source))
-    scores = trained.tasks(task or [], prompt, samples, steps or [4, 5], max_new_tokens) if task else []
-    _show(show.evaluated(losses, scores), as_json)
-
-
-@app.command(help="Generate: a trained model's reply to a text.")
-def generate(
-    checkpoint: Annotated[str, typer.Argument(metavar="RUN_OR_CHECKPOINT")],
-    text: Annotated[str, typer.Argument(help="A user's message; - reads it from standard input.")],
-    shards: Shards = None,
-    raw: Annotated[bool, typer.Option("--raw", help="Continue the text as it is, without a template.")] = False,
-    prompt: Prompt = "reasoning",
-    max_new_tokens: MaxNewTokens = 256,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the most probable token.")] = 0.0,
-    top_p: Annotated[float, typer.Option(help="Draw from the smallest set of tokens with this probability.")] = 1.0,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Of the random draws.")] = 0,
-) -> None:
-    """Prints a reply."""
-    _needs_torch()
-    from .trainer.trained import Trained
-
-    asked = sys.stdin.read() if text == "-" else text
-    print(
-        Trained.open(checkpoint, shards).reply(
-            asked,
-            raw=raw,
-            prompt=prompt,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            top_p=top_p,
-            seed=seed,
-        )
-    )
+app.add_typer(cli_train.app)
+app.add_typer(cli_exchange.app)
+app.add_typer(cli_lineage.app)
 
 
 @app.command(help="Demo: the whole road on this machine's own text, in minutes; fails if midtraining taught nothing.")
@@ -315,56 +270,10 @@ def demo(
     overwrite: Overwrite = False,
 ) -> None:
     """Runs the demo."""
-    _needs_torch()
+    cli_train.needs_torch()
     from .demo import run as demo_run
 
     demo_run.run(output, seed, overwrite)
-
-
-def _needs_torch() -> None:
-    """Says which extra is missing before anything of the trainer is imported."""
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
-        raise missing_extra("torch", "train", "the trainer")
-
-
-def _executor(ray: str | None, workers: int | None, memory: str | None, progress: "Progress") -> "Executor":
-    """Where tasks run: this process, local processes (one a core, unless a number was given), a Ray cluster."""
-    from .pipelines import budget
-
-    if ray is not None:
-        from .pipelines.cluster import RayCluster
-
-        return RayCluster(ray, workers, None if memory is None else budget.of(memory).bytes, progress.say)
-    from .pipelines.processes import local
-
-    return local(workers, budget.of(memory).bytes)
-
-
-@contextlib.contextmanager
-def _at_work(
-    ray: str | None, workers: int | None, memory: str | None, quiet: bool
-) -> "Iterator[tuple[Executor, Progress]]":
-    """Where tasks run, and what shows how far they are.
-
-    What libraries print meanwhile (Ray, of nodes that died) goes where it spoils no result.
-    """
-    from .progress import Progress
-
-    progress = Progress(shown=not quiet)
-    with progress.running(), contextlib.redirect_stdout(sys.stderr):
-        yield _executor(ray, workers, memory, progress), progress
-
-
-def _show(table: Any, as_json: bool) -> None:
-    """Prints a result: `as_json` its data, else its lines."""
-    if as_json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps(table.data, option=orjson.OPT_INDENT_2).decode() + "\n")
-    else:
-        print(table.text)
 
 
 def main() -> None:
@@ -377,13 +286,13 @@ def main() -> None:
         )  # of typer.Exit, which Ctrl-C is turned into as well; else None
     except MidtrainError as error:
         kind = "configuration" if isinstance(error, ConfigError) else "run"
-        print(f"midtrain: {kind} error\n{error.render()}", file=sys.stderr)
+        print(f"midtrain: {kind} error\n{safe(error.render())}", file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:  # a full disk, a folder that must not be written
         if error.errno is None:
             raise  # not the system's answer: a library that cannot be loaded
         failed = RunError(error.strerror or str(error), where=str(error.filename or ""), fix=SYSTEM_FIX)
-        print(f"midtrain: run error\n{failed.render()}", file=sys.stderr)
+        print(f"midtrain: run error\n{safe(failed.render())}", file=sys.stderr)
         sys.exit(failed.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

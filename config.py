@@ -200,6 +200,15 @@ def load(path: str | Path, model: type[T], overrides: Sequence[str] = ()) -> Loa
     Raises:
         ConfigError: the file is missing, is not YAML, or does not validate.
     """
+    return validate(read(path, overrides), model)
+
+
+def read(path: str | Path, overrides: Sequence[str] = ()) -> Document:
+    """Reads a YAML file, with `a.b=value` applied over it.
+
+    Raises:
+        ConfigError: the file is missing or is not YAML.
+    """
     file = Path(path)
     try:
         text = file.read_bytes().decode("utf-8")
@@ -209,7 +218,7 @@ def load(path: str | Path, model: type[T], overrides: Sequence[str] = ()) -> Loa
         raise ConfigError(f"cannot be read: {error.strerror}", where=str(path)) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"is not UTF-8 at byte {error.start}", where=str(path)) from None
-    return validate(override(parse(text, str(path)), overrides), model)
+    return override(parse(text, str(path)), overrides)
 
 
 def validate(document: Document, model: type[T]) -> Loaded[T]:
@@ -266,6 +275,11 @@ def _complaint(document: Document, path: KeyPath, error: dict[str, Any]) -> Conf
         return _at(document, path, f"unknown key {context['key']}", known, suggestion)
     if error["type"] == "missing":
         return _at(document, path, f"the key {path[-1]} is missing")
+    if error["type"] == "union_tag_invalid":
+        key, tags = context["discriminator"].strip("'"), re.findall(r"'([^']*)'", context["expected_tags"])
+        where = (*path, key) if (*path, key) in document.lines else path
+        what = f"there is no {key} {context['tag']}"
+        return _at(document, where, what, "one of " + ", ".join(tags), did_you_mean(str(context["tag"]), tags))
     if error["type"] == "too_short" and context["actual_length"] == 0:
         return _at(document, path, "must not be empty")
     seen, expected, fix = document.value(path), context.get("expected"), ""

@@ -5,6 +5,7 @@ readable. `events.jsonl` gets every task's start and end and outlives the proces
 """
 
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -18,10 +19,14 @@ LINE_EVERY = 30.0  # seconds between lines where there is no terminal
 
 
 class Events:
-    """Appends events to a JSON-lines file; each line is written whole, so that a killed run leaves no half line."""
+    """Appends events to a JSON-lines file, each line in one piece.
+
+    A process that is killed may leave half a line all the same: what writes next ends it first, and readers skip it.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
+        self._whole = False  # whether the file is known to end with a line's end
 
     def write(self, event: str, fields: Mapping[str, Any]) -> None:
         """Appends one event with the time in seconds since the epoch."""
@@ -29,8 +34,12 @@ class Events:
             return
         self.path.parent.mkdir(parents=True, exist_ok=True)
         line = orjson.dumps({"time": round(time.time(), 3), "event": event, **fields}) + b"\n"
-        with open(self.path, "ab") as stream:
+        with open(self.path, "ab+") as stream:
+            if stream.tell() and not self._whole:
+                stream.seek(-1, os.SEEK_END)
+                line = line if stream.read(1) == b"\n" else b"\n" + line
             stream.write(line)
+        self._whole = True
 
 
 @dataclass

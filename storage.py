@@ -79,7 +79,7 @@ def _cannot_be_opened(path: str, error: OSError) -> RunError:
 
 
 def open_stream(path: str) -> BinaryIO:
-    """Opens a file as a stream of decompressed bytes, by its ending: `.gz`, `.zst`, or as it lies."""
+    """Opens a file as a stream of decompressed bytes, by its ending: `.gz`, `.zst`, `.lz4` (our own), or as it lies."""
     raw = open_input(path)
     if path.endswith(".gz"):
         from isal import igzip
@@ -87,10 +87,11 @@ def open_stream(path: str) -> BinaryIO:
         stream = igzip.open(raw, "rb")  # type: ignore[no-untyped-call]
         stream.myfileobj = raw  # gzip's own name for the file that it closes with itself
         return cast(BinaryIO, stream)
-    if path.endswith(".zst"):
+    if path.endswith((".zst", ".lz4")):
         import pyarrow as pa
 
-        return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw, "r"), "zstd"))
+        codec = "zstd" if path.endswith(".zst") else "lz4"
+        return cast(BinaryIO, pa.CompressedInputStream(pa.PythonFile(raw, "r"), codec))
     return raw
 
 

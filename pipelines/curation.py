@@ -5,7 +5,7 @@ each stage; rows are read a row group at a time, with the columns asked for alon
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -16,10 +16,11 @@ import pyarrow.parquet as pq
 
 from .. import locks, storage
 from ..errors import ConfigError, RunError
-from ..manifest import NAME, Manifest, OutputFile
+from ..manifest import EMPTY, NAME, Manifest, OutputFile
 from ..remote import RemotePath
 from ..storage import Location
-from .parts import AHEAD, NAMES
+from .parts import NAMES
+from .read_parts import AHEAD
 
 FILES_AT_ONCE = 8  # of a store
 
@@ -34,12 +35,16 @@ class Reason(NamedTuple):
 
 @dataclass(frozen=True)
 class RuleRecord:
-    """A rule as it was applied: the smallest and the largest value that it kept, and where they come from."""
+    """A rule as it was applied: the smallest and the largest value that it kept, and where they come from.
+
+    `exempt` is one value outside them that it kept too, None for none.
+    """
 
     name: str
     low: float | None
     high: float | None
     source: str
+    exempt: float | None = None
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,8 @@ class Curation:
         stages: in the order in which documents passed them.
         steps: in the order in which they were applied; without rules where the run did not record them.
         recorded: whether the run recorded rules, and language and size of what it dropped.
+        choices: what chose the duplicates that a stage dropped, by the stage's name.
+        rates: what counted the traces by which a stage judged, by the stage's name.
     """
 
     root: Location
@@ -93,6 +100,8 @@ class Curation:
     stages: tuple[StageRecord, ...]
     steps: tuple[StepRecord, ...]
     recorded: bool
+    choices: dict[str, StageRecord]
+    rates: dict[str, StageRecord]
 
     @property
     def name(self) -> str:
@@ -139,15 +148,36 @@ def open_curation(output: str | Location) -> Curation:
         RunError: the run is not complete, or a file of it is gone or was cut short.
     """
     root = storage.location(output)
-    manifest = Manifest.find(root)
+    manifest = curated_manifest(root)
+    stages = tuple(_stage_of(root, entry, manifest.parents) for entry in manifest.counts["funnel"])
+    choices, rates = (
+        {stage: _parent(root, stages, stage, name) for stage, name in manifest.options.get(kind, {}).items()}
+        for kind in ("choices", "rates")
+    )
+    steps = manifest.options.get("steps")
+    known = steps is not None and all("dropped_text_bytes" in stage.counts for stage in stages)
+    found = _steps(steps) if steps is not None else _seen_steps(stages)
+    return Curation(root, manifest, stages, found, known, choices, rates)
+
+
+def curated_manifest(root: Location) -> Manifest:
+    """The manifest of a finished run of curate, or what one that kept no document told.
+
+    Raises:
+        ConfigError: there is none.
+        RunError: the run is not complete.
+    """
+    manifest = find_manifest(root)
     if manifest is None:
         raise _nothing(root)
     if manifest.stage != "curate":
         raise ConfigError("the folder is not a curated output", where=str(root), seen=f"an output of {manifest.stage}")
-    stages = tuple(_stage(root, entry, manifest.parents) for entry in manifest.counts["funnel"])
-    steps = manifest.options.get("steps")
-    known = steps is not None and all("dropped_text_bytes" in stage.counts for stage in stages)
-    return Curation(root, manifest, stages, _steps(steps) if steps is not None else _seen_steps(stages), known)
+    return manifest
+
+
+def find_manifest(root: Location) -> Manifest | None:
+    """The manifest of an output, or what a run that kept no document told; None where there is neither."""
+    return Manifest.find(root) or Manifest.find(root, EMPTY)
 
 
 def read_files(
@@ -215,11 +245,20 @@ def _nothing(root: Location) -> ConfigError | RunError:
     )
 
 
-def _stage(root: Location, entry: dict[str, Any], parents: Sequence[str]) -> StageRecord:
+def _stage_of(root: Location, entry: dict[str, Any], parents: Sequence[str]) -> StageRecord:
     name = str(entry["stage"])
+    return _stage(root, name, lambda found: found.fingerprint in parents and {"stage": name, **found.counts} == entry)
+
+
+def _parent(root: Location, stages: Sequence[StageRecord], stage: str, name: str) -> StageRecord:
+    parents = next(one.manifest.parents for one in stages if one.name == stage)
+    return _stage(root, name, lambda found: found.fingerprint in parents)
+
+
+def _stage(root: Location, name: str, is_it: Callable[[Manifest], bool]) -> StageRecord:
     folder = root / "stages" / name
     found = Manifest.find(folder)
-    if found is None or found.fingerprint not in parents or {"stage": name, **found.counts} != entry:
+    if found is None or not is_it(found):
         raise RunError(
             "a stage of the output is gone"
             if found is None
@@ -239,7 +278,10 @@ def _steps(recorded: Sequence[dict[str, Any]]) -> tuple[StepRecord, ...]:
             entry["step"],
             entry["label"],
             tuple(entry["sources"]),
-            tuple(RuleRecord(rule["rule"], rule["low"], rule["high"], rule["source"]) for rule in entry["rules"]),
+            tuple(
+                RuleRecord(rule["rule"], rule["low"], rule["high"], rule["source"], rule.get("exempt"))
+                for rule in entry["rules"]
+            ),
         )
         for entry in recorded
     )

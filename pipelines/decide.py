@@ -5,7 +5,7 @@ scores' columns; what lies behind a barrier sees other documents, and is made an
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..manifest import Manifest
 from ..progress import Progress
 from .curate import Curated, curate, plan
+from .curation import find_manifest
 from .deciding import Decide
 from .documents import DocumentStage
 from .executor import Executor
@@ -32,13 +33,17 @@ class Looked:
         stages: folder and counts of the document stages, as far as scores tell.
         before: the same of the result that stands in the folder; empty where none does.
         behind: the first stage that scores tell nothing of; empty where there is none.
-        decided: the steps that scores tell of.
+        decided: the labels of the steps that scores tell of.
+        dropped: documents by label and rule; of steps of one name in one stage, by the first one's label.
+        dropped_before: the same of the result that stands there.
     """
 
     stages: tuple[tuple[str, Counts], ...]
     before: tuple[tuple[str, Counts], ...]
     behind: str
     decided: frozenset[str]
+    dropped: dict[tuple[str, str], int]
+    dropped_before: dict[tuple[str, str], int]
 
 
 def decide(
@@ -63,16 +68,40 @@ def look(recipe: Recipe) -> Looked:
     stages = _planned(recipe)
     found: list[tuple[str, Counts]] = []
     behind, decided = "", set[str]()
+    dropped: dict[tuple[str, str], int] = {}
     for stage in stages:
         counts = _counts(stage)
         if counts is None:
             behind = stage.name
             break
         found.append((stage.folder.name, counts))
-        decided |= {step.name for step in stage.steps}
-    published = Manifest.find(recipe.output)
+        decided |= {step.label for step in stage.judges}
+        dropped |= _by_label(counts, [(step.name, step.label) for step in stage.judges])
+    published = find_manifest(recipe.output)
     before = [] if published is None else published.counts.get("funnel", [])
-    return Looked(tuple(found), tuple((entry["stage"], entry) for entry in before), behind, frozenset(decided))
+    dropped_before: dict[tuple[str, str], int] = {}
+    for entry in before:
+        steps = [] if published is None else published.options.get("steps", [])
+        own = [(step["step"], step["label"]) for step in steps if step["stage"] == entry["stage"]]
+        dropped_before |= _by_label(entry, own)
+    return Looked(
+        tuple(found),
+        tuple((entry["stage"], entry) for entry in before),
+        behind,
+        frozenset(decided),
+        dropped,
+        dropped_before,
+    )
+
+
+def _by_label(counts: Counts, steps: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
+    """A stage's dropped documents by label and rule; they are counted by the steps' names."""
+    labels = dict(reversed(steps))
+    found = {}
+    for reason, count in counts["dropped"].items():
+        name, _, rule = reason.partition(".")
+        found[labels.get(name, name), rule] = count
+    return found
 
 
 def _planned(recipe: Recipe) -> list[DocumentStage]:
@@ -115,7 +144,13 @@ def check(stages: Sequence[DocumentStage], recipe: Recipe) -> None:
 
 
 def _bounds(stage: DocumentStage) -> str:
-    return "; ".join(f"{step.name}: {', '.join(options.bounds) or 'none'}" for _, step, options in filters(stage.steps))
+    """The steps' options that are bounds; of a table of bounds, the values are, and what they are bounds of is not."""
+    found = []
+    for _, step, options in filters(stage.steps):
+        tables = [name for name in options.bounds if isinstance(getattr(options, name), Mapping)]
+        names = [f"{name} (its values, not its keys)" if name in tables else name for name in options.bounds]
+        found.append(f"{step.name}: {', '.join(names) or 'none'}")
+    return "; ".join(found)
 
 
 def _nearest(stage: DocumentStage, output: storage.Location) -> str:

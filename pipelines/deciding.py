@@ -16,7 +16,8 @@ from ..storage import Location
 from . import footprints, scoring
 from .documents import DocumentStage
 from .judging import quarantined, write_dropped
-from .parts import PartWriter, check_sum, read_part, text_sizes
+from .parts import PartWriter, check_sum, text_sizes
+from .read_parts import read_part
 from .readers.selection import Selection
 from .remove_duplicates import FromParts
 from .stage import Counts, Stage
@@ -28,7 +29,7 @@ AHEAD = 64 << 10  # bytes that a request to a store brings beyond a column: the 
 class Decide(FromParts):
     """Judges documents by the scores that stand in an earlier stage's columns; reads no text and writes none.
 
-    What is kept are numbers of rows of the earlier stage's parts, which `parts.read_part` follows.
+    What is kept are numbers of rows of the earlier stage's parts, which `read_parts` follows.
     """
 
     divisible = False
@@ -57,7 +58,7 @@ class Decide(FromParts):
 
     def columns(self) -> list[str]:
         """What is read of a part."""
-        return ["id", "source", "language", *scoring.needed(self.steps)]
+        return ["id", "source", "language", *self.carried, *scoring.needed(self.steps)]
 
     def writer(self, task: int, folder: Location | None = None) -> PartWriter:
         """Of the numbers of kept rows."""

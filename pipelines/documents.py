@@ -6,7 +6,6 @@ text beside what the steps do.
 """
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,19 +17,15 @@ from ..errors import RunError
 from ..filters.document import SCHEMA, DocumentBatch
 from ..filters.rules import Filter
 from ..manifest import Manifest, OutputFile
-from ..mixtures.tasks import task
 from ..storage import Location
-from . import footprints, scoring, tasks
-from .cut import Cut
-from .extents import largest_units
-from .inputs import Files, Task, text_bytes
+from . import scoring
+from .cells import CELL_TYPE
 from .judging import judge
-from .parts import PartWriter, check_sum, kept_parts, largest_part, quarantine_sample, text_sizes
+from .parts import PartWriter, check_sum
+from .read_parts import kept_parts, largest_part, quarantine_sample
 from .readers.selection import Selection
-from .reading import read
-from .recipe import LEAST_QUARANTINED, SourceSpec, Step
+from .recipe import LEAST_QUARANTINED, Step
 from .stage import Counts, Stage, TaskResult
-from .tasks import Pieces, Stretch
 
 
 @dataclass(frozen=True)
@@ -53,7 +48,7 @@ class DocumentStage(Stage):
     max_quarantined: float
     scoring: bool
 
-    version: ClassVar[int] = 3  # of what is written: languages of what was dropped, its bytes before the step
+    version: ClassVar[int] = 8  # of what is written: reasoning records repaired
     divisible = True
 
     @property
@@ -65,6 +60,16 @@ class DocumentStage(Stage):
     def judges(self) -> tuple[Step, ...]:
         """Every step that drops documents here, in order."""
         return () if self.scoring else self.steps
+
+    @property
+    def earlier(self) -> "DocumentStage | None":
+        """The stage whose documents come in; None where they are read."""
+        return None
+
+    @property
+    def barrier(self) -> Step | None:
+        """The step whose choice is carried out here, before all others; None where there is none."""
+        return None
 
     @property
     def base(self) -> "DocumentStage | None":
@@ -81,12 +86,24 @@ class DocumentStage(Stage):
         """The files of kept documents, once the stage is finished: found once, not once a task of what comes after."""
         return kept_parts(self.finished())
 
+    @property
+    @abstractmethod
+    def carried(self) -> tuple[str, ...]:
+        """The hidden columns that go with documents from the reading on: their cells, where any have one."""
+
+    @property
+    @abstractmethod
+    def source_order(self) -> tuple[str, ...]:
+        """The recipe's sources, in its order."""
+
     def schema(self) -> pa.Schema:
-        """The documents' columns and the scores so far; behind them what a decision by scores needs."""
-        schema = SCHEMA
-        for score in self.scores:
-            schema = schema.append(pa.field(score, pa.float64()))
-        return pa.schema([*schema, *scoring.hidden_columns(self.steps)]) if self.scoring else schema
+        """The documents' columns, the scores so far, the bytes of each text, and what a decision by scores needs."""
+        return pa.schema([*self._seen(), *scoring.hidden_columns(self.steps if self.scoring else ())])
+
+    def _seen(self) -> pa.Schema:
+        """The columns that documents have while steps judge them."""
+        scores = (pa.field(score, pa.float64()) for score in self.scores)
+        return pa.schema([*SCHEMA, *scores, *(pa.field(name, CELL_TYPE) for name in self.carried)])
 
     def judging(self) -> dict[str, Any]:
         """The options that steps and columns make."""
@@ -142,6 +159,10 @@ class DocumentStage(Stage):
     def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
         """The documents that the steps of a task see, in batches; what is not among them is told to the writer."""
 
+    def foreseen_documents(self, batch: pa.RecordBatch, source: str) -> pa.RecordBatch:
+        """A sample's documents of a source as the steps may find them, where a barrier before them has not run."""
+        return batch
+
     def writer(self, task: int, folder: Location | None = None) -> PartWriter:
         """Of a task's files, in the stage's folder or another one."""
         return PartWriter(folder or self.folder, task, self.source_of(task), self.schema())
@@ -170,115 +191,24 @@ class DocumentStage(Stage):
 
     def apply(self, batch: pa.RecordBatch, source: str, writer: PartWriter) -> None:
         """Runs the fused steps over documents of one source and writes what becomes of each."""
-        documents = DocumentBatch(self._with_scores(batch))
         if self.scoring:
+            documents = DocumentBatch(batch)
+            for step, options in self._applied(source):
+                writer.count_phrases(step.label, len(documents), options.shared_texts(documents))
             writer.keep(scoring.score(documents, self.steps, source, self.schema()))
             return
+        documents = DocumentBatch(scoring.conform(batch, self._seen()))
+        for step, options in self._applied(source):
+            if len(documents):
+                writer.count_phrases(step.label, len(documents), options.shared_texts(documents))
+                documents = judge(step, options, documents, writer)
+        writer.keep(scoring.with_text_columns(documents.record_batch))
+
+    def _applied(self, source: str) -> Iterator[tuple[Step, Filter]]:
+        """The steps that apply to a source."""
         for step in self.steps:
-            if source in step.sources and isinstance(step.options, Filter) and len(documents):
-                documents = judge(step, step.options, documents, writer)
-        writer.keep(documents.record_batch)
-
-    def _with_scores(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return batch if self.scoring else scoring.conform(batch, self.schema())
-
-
-@dataclass(frozen=True)
-class ReadDocuments(DocumentStage):
-    """Reads the recipe's inputs, each task an equal share of one source.
-
-    Args:
-        sources: how each source is read.
-        files: what is there to read.
-        size: the bytes of text that a task is to have.
-        cutting: the pieces of large compressed files; None where there are no such files.
-    """
-
-    sources: tuple[SourceSpec, ...]
-    files: Files
-    size: int
-    cutting: Cut | None
-
-    @property
-    def parents(self) -> tuple[Stage, ...]:
-        """The pieces of large compressed files."""
-        return () if self.cutting is None else (self.cutting,)
-
-    def options(self) -> dict[str, Any]:
-        """Inputs with their hashes, how they are cut, how each source is read, the steps."""
-        return {
-            "inputs": self.files.describe(),
-            "size": self.size,
-            "cutting": tasks.VERSION,
-            "sources": [_reading(source) for source in self.sources],
-            **self.judging(),
-        }
-
-    @cached_property
-    def cut(self) -> tuple[Stretch, ...]:
-        """The tasks, once the large compressed files are in pieces."""
-        return self._cut({} if self.cutting is None else self.cutting.pieces)
-
-    def tasks(self) -> int:
-        """As many as there are shares of about the size."""
-        return len(self.cut)
-
-    def _cut(self, pieces: Pieces) -> tuple[Stretch, ...]:
-        pairs = zip(self.sources, self.files.sources, strict=True)
-        return tuple(one for source, own in pairs for one in tasks.stretches(source, own, self.size, pieces))
-
-    def splits(self, task: int) -> Task:
-        """What a task reads, in order."""
-        stretch = self.cut[task]
-        source, pieces = self._source(stretch.source), {} if self.cutting is None else self.cutting.pieces
-        return tasks.splits(stretch, source, self.files.by_source[source.name], pieces)
-
-    def _source(self, name: str) -> SourceSpec:
-        return next(one for one in self.sources if one.name == name)
-
-    def memory(self) -> int:
-        """As `footprints.reading`; a document larger than a batch is not foreseen: only a sample can tell."""
-        texts = [text_bytes(source, self.files) for source in self.sources]
-        text = min(self.size, max(texts))
-        return footprints.reading(text, *largest_units(self.sources, self.files), self.steps, sum(texts))
-
-    def tasks_by_source(self) -> dict[str, int]:
-        """The number of tasks that read each source; about, where large compressed files are not in pieces yet."""
-        return dict(Counter(stretch.source for stretch in self.foreseen))
-
-    @cached_property
-    def foreseen(self) -> tuple[Stretch, ...]:
-        """The tasks as they are, or as they are expected to be."""
-        if self.cutting is None or self.cutting.manifest() is not None:
-            return self.cut
-        return self._cut(self.cutting.expected)
-
-    def check(self, counts: Counts, files: Sequence[OutputFile]) -> None:
-        """As every stage of documents, and no source may be empty.
-
-        Raises:
-            RunError: a source without a document; counts that do not add up, or too many quarantined.
-        """
-        for source in self.sources:
-            if not counts.get("sources", {}).get(source.name, {}).get("documents"):
-                raise RunError(
-                    f"source {source.name} is empty: there is no document in its files",
-                    where=source.path or source.name,
-                    fix="correct its path or its format, or take it out of the recipe",
-                )
-        super().check(counts, files)
-
-    def source_of(self, task: int) -> str:
-        """The source that the task is a share of."""
-        return self.cut[task].source
-
-    def incoming(self, task: int, writer: PartWriter, selection: Selection | None) -> Iterator[pa.RecordBatch]:
-        """Reads the task's splits; what cannot be read is set aside."""
-        for chunk in read(self.splits(task), self._source(self.source_of(task)), selection):
-            size = int(text_sizes(chunk.batch).sum())
-            writer.read(chunk.batch.num_rows + len(chunk.quarantined), chunk.bytes, size)
-            writer.set_aside(chunk.quarantined)
-            yield chunk.batch
+            if source in step.sources and isinstance(step.options, Filter):
+                yield step, step.options
 
 
 def quarantine_limit(most: float, documents: int) -> int:
@@ -291,9 +221,3 @@ def quarantine_limit(most: float, documents: int) -> int:
     if 0 < most < 1:
         return max(int(most * documents), LEAST_QUARANTINED)
     return int(most)
-
-
-def _reading(source: SourceSpec) -> dict[str, Any]:
-    """How a source is read; of generated problems, also the version of each family."""
-    versions = {name: task(name).version for name in source.tasks}
-    return {**source.model_dump(mode="json", exclude={"path"}), "versions": versions}

@@ -12,28 +12,35 @@ from pathlib import Path, PurePosixPath
 
 from .. import storage
 from ..manifest import Manifest
-from . import footprints
-from .choose_duplicates import ROWS_PER_PARTITION, ChooseDuplicates, WriteKeys
+from . import footprints, pass_rates
 from .cut import Cut
 from .deciding import Decide
-from .documents import DocumentStage, ReadDocuments
+from .documents import DocumentStage
+from .duplicates import estimates as near
+from .duplicates import exact_estimates, piece_estimates
+from .duplicates.bands import WriteBands
+from .duplicates.components import Components
+from .duplicates.estimates import Compared, NearStage
+from .duplicates.exact import WriteKeys
+from .duplicates.exact_estimates import ExactStage
+from .duplicates.members import Members
+from .duplicates.piece_estimates import PieceStage
+from .duplicates.pieces import WritePieces
 from .extents import Extent, largest_units
 from .inputs import EXPANSION
-from .parts import kept_parts, largest_part
+from .pass_rates import RateStage, WriteVerdicts
+from .read_documents import ReadDocuments
+from .read_parts import kept_parts, largest_part
 from .remove_duplicates import BY_ROWS, FromParts
+from .remove_pieces import RemovePieces
 from .sample import Judged, Sample, Sampled
 from .stage import MARKERS, Stage
 
-KEY_BYTES = 36  # on disk, beside the id: two halves, part, row, the id's place
-CHOICE_BYTES = 8  # on disk of a duplicate, beside the id: row, the id's place
 ID_BYTES = 32  # of a document without an id of its own
-KEY_BATCH, CHOICE_BATCH = 376, 232  # bytes of a record batch of keys, of choices, in an exchange's file
 FILE_BYTES = 600  # of a task's entries in manifests
 TASK_SECONDS = 0.02  # CPU time of a task that has nothing to do
-TEXT_SECONDS = 3e-9  # CPU time a byte of text of a part that is read and hashed
-PIECE_SECONDS = 4e-9  # CPU time a byte of text that is decompressed and written in pieces
-PIECES_SIZE = 1.1  # bytes of the pieces a byte of a compressed file: they are compressed less
-ROW_SECONDS = 0.6e-6  # CPU time a row among which duplicates are chosen
+PIECE_SECONDS = 3.5e-9  # CPU time a byte of text that is decompressed and written in pieces
+PIECES_SIZE = 1.5  # bytes of the pieces a byte of a compressed file, where they are compressed: they are so less
 
 
 @dataclass(frozen=True)
@@ -131,14 +138,12 @@ class Estimator:
             return self._known(stage, done)
         if stage.fingerprint in self.unneeded:
             return StagePlan(stage, False, 0, 0)
-        if isinstance(stage, WriteKeys):
-            return self._keys(stage)
-        if isinstance(stage, ChooseDuplicates):
-            return self._choice(stage)
         if isinstance(stage, DocumentStage):
             return self._documents(stage)
         if isinstance(stage, Cut):
             return self._pieces(stage)
+        if isinstance(stage, ExactStage | NearStage | PieceStage | RateStage):
+            return self._compared(stage)
         tasks = stage.tasks()
         return StagePlan(stage, True, tasks, _markers(stage), memory=self._memory(stage, 0))
 
@@ -154,26 +159,28 @@ class Estimator:
         return StagePlan(stage, False, tasks, tasks, documents, kept, disk=size, held=size)
 
     def _pieces(self, stage: Cut) -> StagePlan:
-        size = sum(file.size for file in stage.files)
-        seconds = size * EXPANSION * PIECE_SECONDS
-        return self._of(stage, stage.tasks(), 0, 0, stage.memory(), size * PIECES_SIZE, seconds)
+        sizes = [file.size for file in stage.files]
+        seconds = sum(sizes) * EXPANSION * PIECE_SECONDS
+        plain = [stage.plain(task) for task in range(len(sizes))]
+        disk = sum(size * (EXPANSION if own else PIECES_SIZE) for size, own in zip(sizes, plain, strict=True))
+        return self._of(stage, stage.tasks(), 0, 0, stage.memory(), disk, seconds)
 
-    def _keys(self, stage: WriteKeys) -> StagePlan:
-        passed = self._passed[stage.upstream.fingerprint]
-        rows = round(sum(count for source, count in passed.kept.items() if source in stage.step.sources))
-        text = sum(size for source, size in passed.text.items() if source in stage.step.sources)
-        tasks = sum(passed.parts.values())
-        memory = self._memory(stage, footprints.keys(*passed.largest))
-        disk = rows * (KEY_BYTES + self._identity()) + tasks * (_partitions(passed) * KEY_BATCH + FILE_BYTES)
-        return self._of(stage, tasks, rows, rows, memory, disk, text * TEXT_SECONDS + tasks * TASK_SECONDS)
-
-    def _choice(self, stage: ChooseDuplicates) -> StagePlan:
-        passed = self._passed[stage.upstream.fingerprint]
-        rows = round(sum(count for source, count in passed.kept.items() if source in stage.step.sources))
-        tasks, parts = _partitions(passed), sum(passed.parts.values())
-        memory = self._memory(stage, footprints.choice(rows // tasks))
-        disk = tasks * (parts * CHOICE_BATCH + FILE_BYTES)
-        return self._of(stage, tasks, rows, rows, memory, disk, rows * ROW_SECONDS + tasks * TASK_SECONDS)
+    def _compared(self, stage: ExactStage | NearStage | PieceStage | RateStage) -> StagePlan:
+        upstream = stage.buckets.upstream if isinstance(stage, Components) else stage.upstream
+        passed, sources = self._passed[upstream.fingerprint], stage.step.sources
+        documents, text = (
+            round(sum(count for source, count in of.items() if source in sources)) for of in (passed.kept, passed.text)
+        )
+        came = Compared(documents, text, sum(passed.parts.values()), passed.largest, self._identity())
+        if isinstance(stage, ExactStage):
+            taken = exact_estimates.taken(stage, came)
+        elif isinstance(stage, RateStage):
+            taken = pass_rates.taken(stage, came)
+        else:
+            taken = piece_estimates.taken(stage, came) if isinstance(stage, PieceStage) else near.taken(stage, came)
+        seconds, disk = taken.seconds + taken.tasks * TASK_SECONDS, taken.disk + taken.tasks * FILE_BYTES
+        memory = self._memory(stage, taken.memory)
+        return self._of(stage, taken.tasks, taken.documents, taken.documents, memory, disk, seconds)
 
     def _documents(self, stage: DocumentStage) -> StagePlan:
         assert self.sampled is not None  # noqa: S101 - there is a stage to estimate
@@ -195,7 +202,10 @@ class Estimator:
             memory = footprints.deciding(*self._passed[stage.upstream.fingerprint].largest, len(columns))
         elif isinstance(stage, FromParts):
             came = self._passed[stage.upstream.fingerprint]
-            memory = footprints.passing(*came.largest, stage.steps, int(sum(came.text.values())))
+            text = int(sum(came.text.values()))
+            memory = footprints.passing(*came.largest, stage.steps, text)
+            if isinstance(stage, RemovePieces):
+                memory = footprints.cutting_out(*came.largest, stage.choice.dedup.min_length, stage.steps, text)
         else:
             memory = stage.memory()
         memory = self._memory(stage, memory)
@@ -234,7 +244,7 @@ class Estimator:
         known = all(parent.fingerprint in self.finished for parent in stage.parents)
         largest = max((one.largest for one in self.sampled.samples.values()), default=0) if self.sampled else 0
         memory = stage.memory() if known else otherwise
-        if not isinstance(stage, DocumentStage | WriteKeys):
+        if not isinstance(stage, DocumentStage | WriteKeys | WriteBands | Members | WritePieces | WriteVerdicts):
             return memory
         if isinstance(stage, DocumentStage) and stage.base is not None:
             return memory
@@ -262,10 +272,6 @@ def _pass_on(passed: Passed, source: str, factor: float, judged: Judged, parts: 
     passed.parts[source] = parts if judged.kept else 0
     passed.stored += factor * judged.stored
     passed.largest = max(passed.largest, (int(text / max(parts, 1)), int(kept / max(parts, 1))))
-
-
-def _partitions(passed: Passed) -> int:
-    return max(1, -(-int(sum(passed.kept.values())) // ROWS_PER_PARTITION))
 
 
 def _markers(stage: Stage) -> int:

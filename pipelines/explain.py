@@ -5,12 +5,10 @@ document is found again, in a part or in its input, and judged again where it st
 task's input where a document was dropped without scores.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,47 +17,26 @@ import pyarrow.compute as pc
 
 from .. import storage
 from ..errors import ConfigError, MidtrainError
-from ..filters.rules import Filter, Transform
+from ..filters.pieces import PieceDedup
+from ..filters.rules import Transform
 from ..manifest import Manifest, OutputFile
 from ..storage import Location
-from . import recipe as recipes
 from . import scoring
 from .curate import plan
-from .documents import ReadDocuments
-from .finding import Ends, Hints, documents, ends, number
+from .curation import curated_manifest
+from .cuts import cut_out, cuts_of
+from .finding import Ends, Hints, documents, ends, number, rows_of
 from .inputs import Split
-from .parts import kept_parts
+from .partners import became
+from .pass_rates import rates_of
+from .rated_documents import with_rates
+from .read_documents import ReadDocuments
+from .read_parts import kept_parts
 from .readers.records import POISONED, READ
 from .reading import read
-from .recipe import Recipe, Step
+from .recipe import Recipe
+from .segments import Finished, Segment, recipe_beside, segments
 from .verdicts import KEPT, RAISED, StepVerdict, Trail, by_columns, by_text, recorded
-
-RECIPE = "recipe.yaml"
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A stage of documents that is done."""
-
-    folder: Location
-    manifest: Manifest
-
-    def part(self, task: int) -> OutputFile | None:
-        """What a task keeps."""
-        return next((file for file in kept_parts(self.manifest) if number(file) == task), None)
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Per-document steps up to the next barrier, behind the barrier before them, if there is one.
-
-    `first` is the stage that brings the documents, `last` the one that decides: the same where nothing is scored.
-    """
-
-    barrier: Step | None
-    steps: tuple[Step, ...]
-    first: Finished
-    last: Finished
 
 
 def explain(output: str | Location, identity: str) -> list[Trail]:
@@ -67,26 +44,28 @@ def explain(output: str | Location, identity: str) -> list[Trail]:
 
     Raises:
         ConfigError: there is no curated output, its recipe is gone, or no document has the id.
-        RunError: a file is gone or damaged.
+        RunError: the run is not complete, or a file is gone or damaged.
     """
     root = storage.location(output)
-    manifest = Manifest.find(root)
-    if manifest is None or manifest.stage != "curate":
-        seen = "nothing that is complete" if manifest is None else f"an output of {manifest.stage}"
-        raise ConfigError("there is no curated output", where=str(root), seen=seen, fix="run midtrain curate first")
-    recipe = _recipe(root)
-    segments = _segments(root, manifest, recipe)
+    manifest = curated_manifest(root)
+    recipe = recipe_beside(root)
     hints = Hints(identity)
-    trails = _Explainer(root, recipe, manifest, identity, hints).trails(segments)
+    explainer = _Explainer(root, recipe, manifest, identity, hints)
+    trails = explainer.trails(segments(root, manifest, recipe)) if _is_text(identity) else []
     if not trails:
         like = hints.nearest()
         raise ConfigError(
-            f"no document has the id {identity}",
+            f"no document has the id {identity.encode(errors='backslashreplace').decode()}",
             where=str(root),
             expected="an id of the output, of a dropped or of a quarantined document",
             fix=f"did you mean {' or '.join(like)}?" if like else "see the id columns of its parts",
         )
     return trails
+
+
+def _is_text(identity: str) -> bool:
+    """Whether an argument of the command is UTF-8, as all ids are; what is not comes as lone surrogates."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in identity)
 
 
 class _Explainer:
@@ -99,8 +78,9 @@ class _Explainer:
     def trails(self, segments: Sequence[Segment]) -> list[Trail]:
         """Every document, in the order of the input; those that could not be read at the end."""
         found = self._first(segments[0])
-        for before, segment in pairwise(segments):
+        for place, (before, segment) in enumerate(pairwise(segments), 1):
             self._behind_barrier(before.last, segment, [trail for trail in found if not trail.ended])
+            _follow(found, segments[place:])
         for trail in found:
             trail.ended = trail.ended or KEPT
         return found
@@ -181,6 +161,9 @@ class _Explainer:
 
     def _behind_barrier(self, before: Finished, segment: Segment, going: Sequence[Trail]) -> None:
         """Adds what a barrier and the steps behind it said of the documents that came to it."""
+        if segment.rates is not None:
+            self._rated(before, segment, segment.rates, going)
+            return
         assert segment.barrier is not None  # noqa: S101 - every later segment has one
         there = ends(segment.first.folder, segment.first.manifest, self.identity, self.hints)
         for task, part in enumerate(kept_parts(before.manifest)):
@@ -188,25 +171,81 @@ class _Explainer:
             if not own:
                 continue
             gone = [row for row in there.dropped.get(task, []) if row["step"] == segment.barrier.name]
-            staying = len(own) - len(gone)
-            if gone and staying:
-                for trail in own:
-                    trail.notes.append(f"{len(own)} documents of this id stood in one part: the barrier's are its last")
-            for trail, row in zip(own[staying:], gone, strict=False):
+            leaving, staying = self._divided(before, segment, task, part, own, len(gone))
+            for trail, row in zip(leaving, gone, strict=True):
                 trail.add(recorded(segment.barrier.name, segment.barrier.place, row))
-            for trail in own[:staying]:
+            for trail in staying:
                 trail.add(StepVerdict(segment.barrier.name, segment.barrier.place, KEPT))
             scored = segment.first is not segment.last
             texts = [row for row, _ in self._rows(before, number(part))] if gone or not scored else []
+            if isinstance(segment.barrier.options, PieceDedup):
+                texts = self._cut(before, segment, task, part, own, texts)
             for trail, row in zip(own, texts, strict=False):
                 if trail.ended or not scored:
                     by_text(row, segment.steps, trail)
             if scored:
                 rows = self._rows(segment.first, task, _score_columns(segment))
-                for trail, (row, _) in zip(own[:staying], rows, strict=False):
+                for trail, (row, _) in zip(staying, rows, strict=False):
                     by_columns(row, segment.steps, trail)
             for trail in own:
                 trail.part = task
+
+    def _rated(self, before: Finished, segment: Segment, rates: Finished, going: Sequence[Trail]) -> None:
+        """Adds what steps said of documents that came to them with the rates of their problems."""
+        scored = segment.first is not segment.last
+        for task, part in enumerate(kept_parts(before.manifest)):
+            own = [trail for trail in going if trail.part == number(part)]
+            if own and scored:
+                for trail, (row, _) in zip(own, self._rows(segment.first, task, _score_columns(segment)), strict=False):
+                    by_columns(row, segment.steps, trail)
+            elif own:
+                known, counts = rates_of(rates.folder, [file.path for file in rates.manifest.files], task)
+                places = np.searchsorted(known, rows_of(before.folder, part, self.identity))
+                for trail, place, (row, _) in zip(own, places.tolist(), self._rows(before, number(part)), strict=False):
+                    by_text(with_rates(row, counts.slice(place, 1)) if len(known) else row, segment.steps, trail)
+            for trail in own:
+                trail.part = task
+
+    def _cut(
+        self,
+        before: Finished,
+        segment: Segment,
+        task: int,
+        part: OutputFile,
+        own: Sequence[Trail],
+        texts: Sequence[pa.RecordBatch],
+    ) -> list[pa.RecordBatch]:
+        """A part's documents of the id with the texts that a barrier left of them, which it says of each."""
+        assert segment.barrier is not None  # noqa: S101 - asked before
+        assert isinstance(segment.barrier.options, PieceDedup)  # noqa: S101 - asked before
+        places = cuts_of(segment.first.folder, segment.first.manifest, task, self.identity)
+        piece, found = segment.barrier.options.piece, []
+        rows = rows_of(before.folder, part, self.identity)
+        for trail, row in zip(own, rows, strict=False):
+            cut = places.get(row, ())
+            if cut:
+                size = sum(stop - start for start, stop in cut)
+                count = f"{len(cut):,} {piece}{'s' * (len(cut) != 1)}"
+                trail.notes.append(f"{segment.barrier.label} cut {count} ({size:,} bytes) out of its text")
+        for trail, row, document in zip(own, rows, texts, strict=False):
+            whole = [(0, len(document.column("text")[0].as_py().encode()))] if trail.ended else ()
+            found.append(cut_out(document, places.get(row, whole)))
+        return found
+
+    def _divided(
+        self, before: Finished, segment: Segment, task: int, part: OutputFile, own: Sequence[Trail], gone: int
+    ) -> tuple[list[Trail], list[Trail]]:
+        """Of a part's documents of the id those that the barrier drops, `gone` in number, and those that it keeps."""
+        chosen = segment.dropped_rows(task)
+        if chosen is None or gone in (0, len(own)):
+            leaving = list(range(len(own) - gone, len(own)))
+            if 0 < gone < len(own):
+                for trail in own:
+                    trail.notes.append(f"of {len(own)} documents of this id in one part the barrier dropped {gone}")
+        else:
+            rows = rows_of(before.folder, part, self.identity)
+            leaving = [place for place, row in enumerate(rows) if row in chosen]
+        return [own[place] for place in leaving], [one for place, one in enumerate(own) if place not in leaving]
 
     def _rows(self, stage: Finished, task: int, names: list[str] | None = None) -> Iterator[tuple[pa.RecordBatch, str]]:
         part = stage.part(task)
@@ -215,48 +254,13 @@ class _Explainer:
                 yield row, part.source
 
 
-def _recipe(root: Location) -> Recipe:
-    """The recipe that the run left beside the output; of one in a store, a copy on this machine is loaded."""
-    text = storage.read_if_there(root / RECIPE)
-    if text is None:
-        raise ConfigError("the output has no recipe", where=str(root / RECIPE), fix="run midtrain curate again")
-    with tempfile.TemporaryDirectory(prefix="midtrain-explain-") as folder:
-        (Path(folder) / RECIPE).write_bytes(text)
-        return recipes.load(Path(folder) / RECIPE)
-
-
-def _segments(root: Location, manifest: Manifest, recipe: Recipe) -> list[Segment]:
-    """The stages of an output with the recipe's steps.
-
-    Raises:
-        ConfigError: the recipe beside the output is not the one that made it.
-    """
-    folders = [root / "stages" / entry["stage"] for entry in manifest.counts["funnel"]]
-    stages = iter([Finished(folder, Manifest.read(folder)) for folder in folders])
-    groups: list[tuple[Step | None, list[Step]]] = [(None, [])]
-    for step in recipe.steps:
-        if isinstance(step.options, Filter):
-            groups[-1][1].append(step)
-        else:
-            groups.append((step, []))
-    found = []
-    for barrier, steps in groups:
-        first = next(stages, None)
-        scored = first is not None and first.manifest.options.get("scored") is True
-        last = next(stages, None) if scored else first
-        if first is None or last is None or not _made_by(last.manifest, steps):
-            raise ConfigError(
-                "the recipe beside the output is not the one that made it",
-                where=str(root / RECIPE),
-                fix="run midtrain curate with the output's recipe again",
-            )
-        found.append(Segment(barrier, tuple(steps), first, last))
-    return found
-
-
-def _made_by(manifest: Manifest, steps: Sequence[Step]) -> bool:
-    there = [(record["step"], record["options"]) for record in manifest.options["steps"]]
-    return there == [(step.name, step.options.model_dump(mode="json")) for step in steps]
+def _follow(trails: Sequence[Trail], later: Sequence[Segment]) -> None:
+    """Says of documents that were dropped for another one what became of that in the segments from its barrier on."""
+    for trail in trails:
+        for place, step in enumerate(trail.steps):
+            if step.partner is not None and not step.partner_became:
+                told = became(later, step.partner, step.partner_source)
+                trail.steps[place] = replace(step, partner_became=told)
 
 
 def _score_columns(segment: Segment) -> list[str]:

@@ -16,9 +16,17 @@ def table(trails: Sequence[Trail], identity: str) -> Table:
             rows += [_row(step, rule) for rule in step.rules] or [_bare(step)]
         lines = [f"{identity} of source {trail.source}: {trail.ended}", *trail.notes]
         lines += [columns(rows)] if len(rows) > 1 else []
+        lines += [_partner(step) for step in trail.steps if step.partner is not None]
         texts.append("\n".join(lines))
     data = [{"id": identity, **asdict(trail)} for trail in trails]
     return Table("\n\n".join(texts), {"documents": data})
+
+
+def _partner(step: StepVerdict) -> str:
+    """The document that was kept in this one's place."""
+    similar = [f"{rule.value:.4f} similar, " for rule in step.rules if rule.value is not None]
+    source = f" of source {step.partner_source}" if step.partner_source else ""
+    return f"{step.label}: {''.join(similar) or 'the same, '}for {step.partner}{source}, {step.partner_became}"
 
 
 def _row(step: StepVerdict, rule: RuleVerdict) -> list[str]:

@@ -20,7 +20,7 @@ from .. import storage
 from ..config import nearest
 from ..manifest import Manifest, OutputFile
 from ..storage import Location
-from .parts import kept_parts, read_part
+from .read_parts import kept_parts, read_part
 
 HINTS = 5  # ids that are like the one asked for
 SEEN = 2000  # ids that are compared letter by letter
@@ -101,6 +101,16 @@ def documents(
     for batch in read_part(folder / file.path, columns):
         for row in np.flatnonzero(pc.equal(batch.column("id"), identity).to_numpy(zero_copy_only=False)).tolist():
             yield batch.slice(row, 1)
+
+
+def rows_of(folder: Location, file: OutputFile, identity: str) -> list[int]:
+    """The numbers of the rows of a part that the documents of an id stand in."""
+    found, start = [], 0
+    for batch in read_part(folder / file.path, ["id"]):
+        same = pc.equal(batch.column("id"), identity).to_numpy(zero_copy_only=False)
+        found += (np.flatnonzero(same) + start).tolist()
+        start += batch.num_rows
+    return found
 
 
 def number(file: OutputFile) -> int:

@@ -9,7 +9,19 @@ from collections.abc import Sequence
 
 from ..filters.chunk_cache import expected_memory
 from ..filters.rules import Filter
-from .parts import ROW_GROUP_BYTES, SLICE_ROWS
+from .duplicates.sizes import (
+    BLOCK_BYTES,
+    BLOCK_KEYS,
+    HELD_ROOMS,
+    LINKS_AT_ONCE,
+    NODES_PER_PARTITION,
+    ROWS_AT_ONCE,
+    RUN_ROWS,
+    SET_BYTES,
+    TEXT_AT_ONCE,
+)
+from .parts import ROW_GROUP_BYTES
+from .read_parts import SLICE_ROWS
 from .readers.records import BATCH_BYTES
 from .recipe import Step
 
@@ -30,6 +42,22 @@ LARGE_DOCUMENT = 7  # bytes held a byte of a document of tens of MB: line, text,
 LARGE_DOCUMENT_GROUP = 2.5  # bytes more a byte of one that comes out of a row group: its page, packed and unpacked
 KEY = 82  # bytes a row while duplicates are chosen: sorted halves, positions, masks
 KEY_WRITTEN = 200  # bytes a row while keys are written: columns, and the same grouped by partition
+INDEXED = 20  # bytes held a byte of text that is read at a time: words, shingles, and these in columns
+ENTRY = 80  # bytes an entry while a range of an index's table is sorted, or a chunk's entries are grouped
+PIECE_WRITTEN = 90  # bytes a piece while keys are sent: columns, the same grouped by partition, a table of firsts
+PIECE = 90  # bytes a row while the first pieces are chosen: columns, a table, what goes
+CHOSEN = 12  # bytes of the number of a piece that is cut out: read, joined, sorted
+INDEXED = 20  # bytes held a byte of text that is read at a time: words, shingles, and these in columns
+ENTRY = 80  # bytes an entry while a range of an index's table is sorted, or a chunk's entries are grouped
+SIGNED = 4  # bytes held a byte of text while a batch is signed: hashes of its units, keys, shingles
+BAND_KEY = 100  # bytes a key of a block of keys, of which there is a million, while it is written
+BLOCK = 3.2  # bytes held a byte of a block of documents in components: the rows, grouped, and the batch behind them
+BUCKET_KEY = 60  # bytes a key of a partition while its buckets are found: sorted, and the links
+LINK = 130  # bytes a link of a partition while it is joined, where all of its documents are different ones
+ROOM = 10_000  # bytes of all arrays a document of a choice, sets of 4 kB of text too
+COMPARED = 400  # bytes a document while a run of them is ordered, told of, written
+PROBLEM = 1_000  # bytes more a record of a choice among problems, most of them its statement and answers
+STATEMENTS = 10 * MIB  # a thousand statements that have been read, and tables of words
 HELD_OUT_KEY = 25  # bytes a key while the smallest are taken: read, joined, sorted
 TRAIN_AT, TRAIN, TRAIN_GROWTH = (
     23e6,
@@ -42,8 +70,13 @@ ENCODED = 10  # bytes held a byte of a row group's text while it is encoded
 ENCODED_PART = 2.7  # bytes held a byte of a part's text: its tokens as rows, joined, and grouped by partition
 DECIDED = 6  # bytes held a value of a row group's scores: its pages, and a few rows of them
 DROPPED_ROW = 100  # bytes of the record of a dropped document, with its id, until there are enough to be written
+DOCUMENT_READ = 700  # bytes held a document of tokens that stand already: its id, its hashes, its row
+TOKENS_READ = 9  # bytes held a byte of tokens that stand already: as ids, masks, rows, grouped by partition
 SHARDS = 45 * MIB
 SHARD = 5.5  # bytes held a byte of an exchanged partition: sorted, filtered, as arrays of tokens
+PACKING = 20 * MIB
+TRIMMED = 400  # bytes more a document whose reasoning is trimmed: spans of its texts in Arrow and arrays, ranges
+PACKED = 120  # bytes a document, and a sequence, of a part while it is packed: lengths, spans, sorted and joined
 
 
 def steps(text: int, chosen: Sequence[Step], seen: int) -> int:
@@ -79,9 +112,9 @@ def reading(text: int, row_group: int, file: int, chosen: Sequence[Step], seen: 
     return WORKER + READING + int(held + PARQUET_GROUP * row_group) + steps(text, chosen, seen)
 
 
-def part_reading(text: int, rows: int) -> int:
-    """Bytes of a worker that reads a part of so much text in so many rows."""
-    at_a_time = min(text, GROUP, SLICE_ROWS * text // max(rows, 1))
+def part_reading(text: int, rows: int, slice_rows: int = SLICE_ROWS) -> int:
+    """Bytes of a worker that reads a part of so much text in so many rows, some at a time."""
+    at_a_time = min(text, GROUP, slice_rows * text // max(rows, 1))
     return WORKER + PART_READING + int(READ_GROUP * min(text, GROUP) + READ_ROWS * at_a_time)
 
 
@@ -96,9 +129,9 @@ def deciding(text: int, rows: int, columns: int) -> int:
     return WORKER + PART_READING + DECIDED * at_a_time * columns + int(min(DROPPED_ROW * rows, ROW_GROUP_BYTES))
 
 
-def keys(text: int, rows: int) -> int:
-    """Bytes of a worker that writes the keys of a part of so many rows."""
-    return part_reading(text, rows) + KEY_WRITTEN * rows
+def keys(text: int, rows: int, texts: bool = True) -> int:
+    """Bytes of a worker that writes the keys of a part of so many rows: of their texts, or hashes that stand there."""
+    return (part_reading(text, rows) if texts else WORKER + PART_READING) + KEY_WRITTEN * rows
 
 
 def choice(rows: int) -> int:
@@ -107,6 +140,71 @@ def choice(rows: int) -> int:
     Partitions are equal but for chance and for documents that stand very often, whose copies share one.
     """
     return WORKER + PART_READING + KEY * rows
+
+
+def indexing(text: int, rows: int) -> int:
+    """Bytes of a worker that writes what an index keeps of a part of so much text in so many rows."""
+    return part_reading(text, rows) + STEPS + INDEXED * min(text, TEXT_AT_ONCE)
+
+
+def entries(count: int) -> int:
+    """Bytes of a worker that sorts or groups so many entries of an index's table."""
+    return WORKER + PART_READING + ENTRY * count
+
+
+def pieces(text: int, rows: int, min_length: int, stretch: int) -> int:
+    """Bytes of a worker that writes the keys of a part's pieces, at most, so many of them at a time.
+
+    Args:
+        text, rows: of the part.
+        min_length: characters of a piece.
+        stretch: pieces that are sent together.
+    """
+    return part_reading(text, rows) + STEPS + PIECE_WRITTEN * min(text // (min_length + 1), stretch)
+
+
+def choosing_pieces(rows: int) -> int:
+    """Bytes of a worker that chooses the first pieces among the rows of a partition."""
+    return WORKER + PART_READING + STEPS + PIECE * rows
+
+
+def cutting_out(text: int, rows: int, min_length: int, chosen: Sequence[Step], seen: int) -> int:
+    """Bytes of a worker that cuts all pieces of a part out, if they have five least lengths, and has steps judge it."""
+    at_a_time = min(text, GROUP, SLICE_ROWS * text // max(rows, 1))
+    return passing(text, rows, chosen, seen) + STEPS + CHOSEN * (text // (5 * min_length)) + at_a_time
+
+
+def bands(text: int, rows: int, bands: int) -> int:
+    """Bytes of a worker that writes the keys of the bands of a part of so many rows."""
+    block = min(rows * bands, BLOCK_KEYS + ROWS_AT_ONCE * bands)
+    return part_reading(text, rows, ROWS_AT_ONCE) + STEPS + SIGNED * min(text, TEXT_AT_ONCE) + BAND_KEY * block
+
+
+def buckets(keys: int) -> int:
+    """Bytes of a worker that finds the buckets of so many keys; they are spread evenly but for copies."""
+    return WORKER + PART_READING + STEPS + BUCKET_KEY * keys
+
+
+def components(links: int) -> int:
+    """Bytes of a worker that joins so many links, or as many as are looked at at a time: others repeat documents."""
+    return WORKER + PART_READING + STEPS + LINK * min(links, LINKS_AT_ONCE + NODES_PER_PARTITION)
+
+
+def members(text: int, rows: int, bands: int) -> int:
+    """Bytes of a worker that reads and signs the documents of a part that are in components: all, at most."""
+    whole = int(SET_BYTES * text) + 16 * bands * rows
+    block = min(whole, BLOCK_BYTES + int(SET_BYTES * TEXT_AT_ONCE) + 16 * bands * ROWS_AT_ONCE)
+    return part_reading(text, rows, ROWS_AT_ONCE) + STEPS + SIGNED * min(text, TEXT_AT_ONCE) + int(BLOCK * block)
+
+
+def similar(documents: int) -> int:
+    """Bytes of a worker that chooses among so many documents in components; what grows with them is only mapped."""
+    return WORKER + PART_READING + STEPS + min(HELD_ROOMS, documents * ROOM) + COMPARED * min(documents, RUN_ROWS)
+
+
+def problems(records: int) -> int:
+    """Bytes of a worker that chooses among so many records in components by what they ask."""
+    return similar(records) + STATEMENTS + PROBLEM * records
 
 
 def held_out_keys(text: int, rows: int, messages: bool) -> int:
@@ -130,9 +228,19 @@ def encoding(text: int) -> int:
     return WORKER + ENCODING + int(ENCODED * min(text, GROUP) + rest)
 
 
+def reading_tokens(size: int, documents: int) -> int:
+    """Bytes of a worker that reads so many documents of so many bytes of tokens, at four a token."""
+    return WORKER + ENCODING + int(TOKENS_READ * size) + DOCUMENT_READ * documents
+
+
 def writing_shards(exchanged: int) -> int:
     """Bytes of a worker that writes the shard of a partition of so many exchanged bytes."""
     return WORKER + SHARDS + int(SHARD * exchanged)
+
+
+def packing(documents: int, sequences: int, trimmed: bool = False) -> int:
+    """Bytes of a worker that packs a part of so many documents and about so many sequences, also what is left of it."""
+    return WORKER + PACKING + PACKED * (documents + sequences) + (TRIMMED * documents if trimmed else 0)
 
 
 def with_document(memory: int, size: int, row_group: int = 0) -> int:

@@ -33,6 +33,18 @@ NOTHING = Amount(0, 0)
 
 
 @dataclass(frozen=True)
+class Cut:
+    """What a step cut out of texts whose documents went on: how many of these, pieces, and UTF-8 bytes."""
+
+    documents: int
+    pieces: int
+    text_bytes: int
+
+    def __add__(self, other: "Cut") -> "Cut":
+        return Cut(self.documents + other.documents, self.pieces + other.pieces, self.text_bytes + other.text_bytes)
+
+
+@dataclass(frozen=True)
 class FunnelStep:
     """What became of a group's documents in one step.
 
@@ -44,6 +56,7 @@ class FunnelStep:
         rules: what it dropped by rule, in the order of the rules.
         quarantined: documents that made it raise.
         left: documents of the group that went on, those that the step did not look at among them.
+        cut: what it cut out of the texts of some of these; None where it cuts nothing, and of a language.
     """
 
     stage: str
@@ -53,6 +66,7 @@ class FunnelStep:
     rules: tuple[tuple[str, Amount], ...]
     quarantined: int
     left: int
+    cut: Cut | None = None
 
     @property
     def drops(self) -> bool:
@@ -121,7 +135,20 @@ def of_source(curation: Curation, name: str, leaving: Leaving, order: Sequence[S
     read = Amount(first["documents"], first["read_text_bytes"] if curation.recorded else None)
     kept = Amount(last["kept"], last["text_bytes"])
     applies = {(step.stage, step.name): name in step.sources for step in order}
-    return _group(name, read, kept, leaving, order, applies)
+    return _group(name, read, kept, leaving, order, applies, _cuts(curation, name))
+
+
+def _cuts(curation: Curation, source: str) -> dict[tuple[str, str], Cut]:
+    """What was cut out of a source's texts, by stage and step: a stage that cuts does so in its first step."""
+    first: dict[str, str] = {}
+    for step in curation.steps:
+        first.setdefault(step.stage, step.name)
+    counts = {stage.name: stage.counts["sources"].get(source, {}).get("cut") for stage in curation.stages}
+    return {
+        (stage, first[stage]): Cut(own["documents"], own["pieces"], own["bytes"])
+        for stage, own in counts.items()
+        if own is not None
+    }
 
 
 def of_languages(curation: Curation, leaving: dict[str, Leaving], order: Sequence[StepRecord]) -> tuple[Group, ...]:
@@ -158,6 +185,7 @@ def _group(
     leaving: Leaving,
     order: Sequence[StepRecord],
     applies: Mapping[tuple[str, str], bool],
+    cuts: Mapping[tuple[str, str], Cut] | None = None,
 ) -> Group:
     left, steps, all_dropped = read.documents, [], Amount(0, 0)
     for step in order:
@@ -168,7 +196,8 @@ def _group(
         seen = left if applies[step.stage, step.name] else 0
         left -= dropped.documents + aside
         label = BEFORE_STEPS.get(step.name, step.name)
-        steps.append(FunnelStep(step.stage, label, seen, dropped, rules, aside, left))
+        cut = (cuts or {}).get((step.stage, step.name))
+        steps.append(FunnelStep(step.stage, label, seen, dropped, rules, aside, left, cut))
         all_dropped += dropped
     must_be_equal(f"{name}: documents left after the last step", left, kept.documents)
     removed = None
@@ -194,6 +223,7 @@ def sum_of(groups: Sequence[Group]) -> Group:
                 tuple(amounts.items()),
                 sum(step.quarantined for step in own),
                 sum(step.left for step in own),
+                sum((step.cut for step in own if step.cut), Cut(0, 0, 0)) if any(step.cut for step in own) else None,
             )
         )
     removed = [group.removed_bytes for group in groups]

@@ -4,6 +4,7 @@ Two stages: each part gives the keys of its selected documents, one task takes t
 them, since what is held out in one source is held out in all. Costs 8 bytes a document of the sources that hold out.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -14,11 +15,12 @@ import pyarrow as pa
 
 from .. import storage
 from ..errors import ConfigError
-from ..manifest import OutputFile
+from ..manifest import OutputFile, canonical
 from ..mixtures import held_out
 from ..mixtures.schema import MixtureSource
 from . import footprints
 from .curated import Selection
+from .existing_tokens import TokenSelection
 from .stage import LocalStage, Stage, TaskResult
 
 
@@ -27,13 +29,19 @@ def batch_keys(seed: int, batch: pa.RecordBatch) -> npt.NDArray[np.uint64]:
     return held_out.keys(seed, batch.column("id").to_pylist(), batch.column("messages").to_pylist())
 
 
+def holding(selections: Iterable[Selection | TokenSelection]) -> tuple[Selection | TokenSelection, ...]:
+    """Those that hold documents out, in an order that neither their names nor their places in the mixture change."""
+    chosen = (one for one in selections if one.source.held_out)
+    return tuple(sorted(chosen, key=lambda one: canonical([one.record(), one.source.held_out])))
+
+
 @dataclass(frozen=True)
 class HeldOutKeys(LocalStage):
     """The keys of every document of the sources that hold some out; one task a part."""
 
     scratch: ClassVar[bool] = True
     seed: int
-    selections: tuple[Selection, ...]
+    selections: tuple[Selection | TokenSelection, ...]
 
     @property
     def name(self) -> str:
@@ -51,23 +59,33 @@ class HeldOutKeys(LocalStage):
         return [(number, part) for number, one in enumerate(self.selections) for part in range(len(one.parts))]
 
     def memory(self) -> int:
-        """As `footprints.held_out_keys`; messages are read only where there are some."""
-        text, rows = max((one.largest for one in self.selections), default=(0, 0))
-        return footprints.held_out_keys(text, rows, any(one.source.template is not None for one in self.selections))
+        """As `footprints.held_out_keys`, of whose documents messages are read where there are some; of tokens, whose
+        ids are their hashes, as `footprints.reading_tokens`."""
+        return max(map(_memory, self.selections), default=footprints.held_out_keys(0, 0, False))
 
     def tasks(self) -> int:
         """One a part of each selection."""
         return len(self.work)
+
+    def file_name(self, task: int) -> str:
+        """The file of a task's keys, below the folder: sorted as text these are not in the order of the tasks."""
+        return f"keys-{task:05d}.u64"
 
     def run(self, task: int) -> TaskResult:
         """Hashes the documents of a part."""
         number, part = self.work[task]
         found = [batch_keys(self.seed, batch) for batch in self.selections[number].read(part, ["id", "messages"])]
         keys = np.concatenate(found) if found else np.empty(0, np.uint64)
-        name = f"keys-{task:05d}.u64"
+        name = self.file_name(task)
         with storage.atomic_write(self.folder / name) as stream:
             stream.write(keys.astype("<u8").tobytes())
         return TaskResult((OutputFile.of(self.folder, name, len(keys)),), {"documents": len(keys)})
+
+
+def _memory(selection: Selection | TokenSelection) -> int:
+    if isinstance(selection, TokenSelection):
+        return footprints.reading_tokens(*selection.largest)
+    return footprints.held_out_keys(*selection.largest, selection.source.template is not None)
 
 
 @dataclass(frozen=True)
@@ -87,12 +105,14 @@ class HeldOut(LocalStage):
         return (self.keys,)
 
     def options(self) -> dict[str, Any]:
-        """How much of each source."""
-        return {"held_out": [one.source.held_out for one in self.keys.selections]}
+        """How much of what is selected; what the keys depend on too, since they are gone when the build is done."""
+        chosen = [{**one.record(), "held_out": one.source.held_out} for one in self.keys.selections]
+        return {"seed": self.keys.options()["seed"], "selections": chosen}
 
     def memory(self) -> int:
         """As `footprints.held_out`, of all keys."""
-        return footprints.held_out(int(self.keys.finished().counts.get("documents", 0)))
+        documents = self.keys.finished().counts["documents"] if self.keys.selections else 0
+        return footprints.held_out(int(documents))
 
     def tasks(self) -> int:
         """One: the choice needs all keys of a source."""
@@ -104,11 +124,10 @@ class HeldOut(LocalStage):
         Raises:
             ConfigError: the share of a source is less than half a document.
         """
-        files = self.keys.finished().files
         chosen = [np.empty(0, np.uint64)]
         for number, selection in enumerate(self.keys.selections):
-            own = [file for file, (owner, _) in zip(files, self.keys.work, strict=True) if owner == number]
-            found = np.concatenate([np.fromfile(self.keys.folder / file.path, "<u8") for file in own])
+            own = [self.keys.file_name(task) for task, (owner, _) in enumerate(self.keys.work) if owner == number]
+            found = np.concatenate([np.fromfile(self.keys.folder / name, "<u8") for name in own])
             smallest = held_out.smallest(found.astype(np.uint64), selection.source.held_out)
             if len(found) and not len(smallest):
                 raise _nothing(selection.source, len(found))
@@ -127,7 +146,8 @@ class HeldOut(LocalStage):
         """bool[n]: which documents of a batch (with `id` and `messages`) are held out."""
         if len(self.chosen) == 0:
             return np.zeros(batch.num_rows, np.bool_)
-        return np.isin(batch_keys(self.keys.seed, batch), self.chosen)
+        keys = batch_keys(self.keys.seed, batch)
+        return np.asarray(self.chosen.take(np.searchsorted(self.chosen, keys), mode="clip") == keys)
 
 
 def _nothing(source: MixtureSource, documents: int) -> ConfigError:

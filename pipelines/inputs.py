@@ -13,10 +13,10 @@ from pathlib import Path
 
 from .. import listing, storage
 from ..config import Loaded
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError
 from ..listing import Listed
 from .known_files import KnownFiles
-from .recipe import RecipeSpec, SourceSpec
+from .recipe import PARQUET, RecipeSpec, SourceSpec
 
 MIN_SPLIT = 8 << 20  # bytes of text: below, a task's fixed costs (about 20 ms) would show
 MAX_SPLIT = 256 << 20
@@ -161,7 +161,12 @@ def _find_inputs(loaded: Loaded[RecipeSpec], cache: storage.Location) -> Files:
 
 
 def _find(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> list[tuple[Listed, bool]]:
-    """The files of a source that are not empty, each with whether it is read as Parquet."""
+    """The files of a source that are not empty, each with whether it is read as Parquet.
+
+    Raises:
+        ConfigError: there are none, or an ending says nothing.
+        RunError: a file that must have bytes has none: it was cut short before its first one.
+    """
     if source.path is None:
         return []
     where = ("sources", index, "path")
@@ -173,6 +178,13 @@ def _find(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> list[tu
     files = [entry for entry in listed if entry.size]
     if not files:
         raise loaded.error(where, f"source {source.name} is empty: its files have no bytes")
+    for entry in listed:
+        if not entry.size and (compressed(entry.path) or entry.path.endswith(PARQUET)):
+            raise RunError(
+                "the file has no bytes: a compressed one, or one of Parquet, has some even where it holds nothing",
+                where=entry.path,
+                fix="replace the file or take it out of the source",
+            )
     try:
         return [(entry, source.container(entry.path) == "parquet") for entry in files]
     except ConfigError as unknown:

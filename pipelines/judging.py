@@ -16,7 +16,8 @@ import pyarrow.compute as pc
 from ..errors import MidtrainError
 from ..filters.document import DocumentBatch
 from ..filters.rules import Decision, Filter, Transform
-from .parts import PartWriter, dropped_rows, text_sizes
+from .dropped import dropped_rows
+from .parts import PartWriter, text_sizes
 from .readers.records import Quarantined
 from .recipe import Step
 

@@ -1,6 +1,7 @@
 """An output folder: one result at a time, replaced only when asked to.
 
-The folder's `manifest.json` is written last, so it stands only beside a complete result. A run holds a lock on the
+The folder's `manifest.json` is written last, so it stands only beside a complete result; a run that kept nothing leaves
+`empty.json`, which tells what became of its documents and which nothing can be built from. A run holds a lock on the
 folder, which the system takes back when the process ends however it ends (a store: a minute later). Costs a listing of
 the folder when opened.
 """
@@ -12,13 +13,13 @@ from pathlib import Path
 
 from .. import locks, storage
 from ..errors import ConfigError
-from ..manifest import NAME, Manifest
+from ..manifest import EMPTY, NAME, Manifest
 from ..progress import Events
 from ..remote import RemotePath
 from ..storage import Location
 
 EVENTS = "events.jsonl"
-FOLDERS = ("stages", "tokens", "packs", "order")  # all that stages and plans write below an output
+FOLDERS = ("stages", "tokens", "packs", "order", "history")  # all that stages and plans write below an output
 HALF_WRITTEN = ".*.json." + "[0-9a-f]" * 12 + ".tmp"  # beside them: of manifest, table and inputs
 
 
@@ -94,15 +95,21 @@ class Output:
         elif not (target.exists() and Path(given).exists() and target.samefile(given)):
             target.write_text(text, encoding="utf-8")
 
-    def claim(self, fingerprint: str, overwrite: bool) -> None:
+    def claim(self, fingerprint: str, overwrite: bool) -> Manifest | None:
         """Makes sure that the folder is free, or holds this very result, or may be overwritten.
+
+        What an earlier run without a result told is removed.
+
+        Returns:
+            What stands there: this very result, or another that may be overwritten; it stands on.
 
         Raises:
             ConfigError: another result stands in it.
         """
         found = Manifest.find(self.folder)
         if found is None or found.fingerprint == fingerprint:
-            return
+            storage.remove(self.folder / EMPTY)
+            return found
         if found.stage != self.verb or not overwrite:
             raise ConfigError(
                 f"the folder holds another result of {found.stage}: its options or inputs were different",
@@ -110,9 +117,19 @@ class Output:
                 seen=found.fingerprint,
                 expected=fingerprint,
                 fix="choose another output"
-                + (", or pass --overwrite (stages that are still right are kept)" if found.stage == self.verb else ""),
+                + (
+                    ", or pass --overwrite (what is still right is kept); midtrain plan --why says what changed"
+                    if found.stage == self.verb
+                    else ""
+                ),
             )
-        storage.remove(self.folder / NAME)
+        return found
+
+    def withdraw(self, fingerprint: str) -> None:
+        """Removes the manifest of another result, of which the next one leaves no more than parts."""
+        found = Manifest.find(self.folder)
+        if found is not None and found.fingerprint != fingerprint:
+            storage.remove(self.folder / NAME)
 
     def publish(self, manifest: Manifest) -> None:
         """Writes the manifest, unless the same bytes stand there already.
@@ -120,8 +137,19 @@ class Output:
         Raises:
             RunError: another run has taken the folder over.
         """
-        if Manifest.find(self.folder) == manifest:
+        self._write(manifest, NAME)
+
+    def tell_empty(self, manifest: Manifest) -> None:
+        """Writes what became of all documents of a run that kept none; it is no result.
+
+        Raises:
+            RunError: another run has taken the folder over.
+        """
+        self._write(manifest, EMPTY)
+
+    def _write(self, manifest: Manifest, name: str) -> None:
+        if Manifest.find(self.folder, name) == manifest:
             return
         if self.lock is not None:
             self.lock.check()
-        manifest.write(self.folder)
+        manifest.write(self.folder, name)

@@ -17,10 +17,14 @@ from ..tables import Table, columns
 from . import budget as budgets
 from .budget import Budget, spelled
 from .curate import plan as stages_of
-from .documents import DocumentStage, ReadDocuments
+from .documents import DocumentStage
+from .duplicates import estimates as near
+from .duplicates.similar import ChooseSimilar
 from .estimates import Estimator, StagePlan, in_order, needed, tasks_of
 from .executor import default_workers
 from .extents import Extent, extent
+from .read_documents import ReadDocuments
+from .recall_curve import RecallCurve, curves
 from .recipe import Recipe
 from .sample import Sampled, take
 
@@ -49,6 +53,7 @@ class Plan:
         budget: the memory that the run may use.
         wanted: workers that were asked for.
         free: bytes that are free at the output; None in a store, which has no end.
+        curves: what the steps that compare similar documents find.
     """
 
     output: Location
@@ -57,6 +62,7 @@ class Plan:
     budget: Budget
     wanted: int
     free: int | None
+    curves: tuple[RecallCurve, ...] = ()
 
     @property
     def to_do(self) -> list[StagePlan]:
@@ -96,7 +102,10 @@ class Plan:
         return sum(left) + START_SECONDS if left else 0.0
 
     def refuse(self) -> None:
-        """Raises ConfigError where the run cannot fit: the memory of a worker, or the disk."""
+        """Raises ConfigError where the run cannot fit: the memory of a worker, a component of candidates, the disk."""
+        for one in self.to_do:
+            if isinstance(one.stage, ChooseSimilar):
+                near.refuse(one.stage, one.documents)
         for one in sorted(self.to_do, key=lambda one: -one.memory):
             least = budgets.needed(one.memory, budgets.driver(one.tasks))
             if least > self.budget.bytes:
@@ -142,7 +151,7 @@ def plan(recipe: Recipe, workers: int | None, memory: str | None, scores: bool =
     tasks = tasks_of(finished[reader.fingerprint]) if counts else reader.tasks_by_source()
     inputs = tuple(_input(name, one, sampled, counts.get(name), tasks.get(name, 0)) for name, one in extents.items())
     wanted = default_workers() if workers is None else max(workers, 1)
-    return Plan(recipe.output, inputs, planned, found, wanted, _free(recipe.output))
+    return Plan(recipe.output, inputs, planned, found, wanted, _free(recipe.output), curves(recipe))
 
 
 def _sampled(stages: Sequence[DocumentStage], extents: dict[str, Extent]) -> Sampled:
@@ -179,7 +188,8 @@ def table(planned: Plan) -> Table:
     ]
     rows = [["stage", "tasks", "done", "documents", "kept", "memory", "disk", "CPU time", "workers"]]
     rows += [_row(planned, one) for one in planned.stages]
-    text = "\n\n".join([columns(sources), columns(rows), "\n".join(_totals(planned))])
+    found = [one.text() for one in planned.curves]
+    text = "\n\n".join([columns(sources), *found, columns(rows), "\n".join(_totals(planned))])
     return Table(text, _data(planned))
 
 
@@ -243,6 +253,7 @@ def _data(planned: Plan) -> dict[str, Any]:
     return {
         "output": str(planned.output),
         "inputs": inputs,
+        "recall": [one.data() for one in planned.curves],
         "stages": stages,
         "budget": {"bytes": planned.budget.bytes, "origin": planned.budget.origin},
         "memory": planned.memory,

@@ -7,20 +7,13 @@ fork server that has imported the stages once (about 1 s, while the driver plans
 
 import contextlib
 import multiprocessing
-import os
-import pickle
-import signal
 import tempfile
-import threading
 import time
-import traceback
 from collections import deque
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
-from ..errors import RunError
+from ..errors import ConfigError
 from . import budget
 from .executor import (
     IN_FLIGHT_PER_WORKER,
@@ -32,13 +25,12 @@ from .executor import (
     Outcome,
     default_workers,
     pack,
-    run_job,
-    unpack,
 )
 from .stage import Stage
+from .worker_process import Parcel, ToldByWorker, Worker
 
 LOOK_EVERY = 0.25  # seconds, at the memory of the workers
-LEAVES_WITHIN = 10.0  # seconds that an idle worker gets to end by itself
+LONGEST_FOLDER = 75  # characters of the temporary folder: a socket's address has 107, and Python adds 32
 
 
 def local(workers: int | None = None, memory: int | None = None) -> Executor:
@@ -66,12 +58,12 @@ class LocalProcesses:
         self._beside = budget.driver(0)  # bytes of the driver and the fork server
         self._context = multiprocessing.get_context("forkserver")
         self._leash: tuple[Connection, Connection] | None = None
-        self._alive: list[_Worker] = []
+        self._alive: list[Worker] = []
         self._queue: deque[Job] = deque()
         self._looked = 0.0
         self._ended: list[Outcome] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._packed: tuple[Stage, _Parcel] | None = None
+        self._packed: tuple[Stage, Parcel] | None = None
         start_fork_server()
 
     @property
@@ -156,14 +148,14 @@ class LocalProcesses:
                 self._bury(worker)
                 self._queue.appendleft(job)
 
-    def _begin_worker(self) -> "_Worker":
+    def _begin_worker(self) -> Worker:
         if self._leash is None:
             self._leash = self._context.Pipe(duplex=False)
-        worker = _Worker(self._context, self._leash[0])
+        worker = Worker(self._context, self._leash[0])
         self._alive.append(worker)
         return worker
 
-    def _hear(self, worker: "_Worker", job: Job) -> None:
+    def _hear(self, worker: Worker, job: Job) -> None:
         """Takes what a worker says of its job, or that it has died.
 
         Raises:
@@ -176,7 +168,7 @@ class LocalProcesses:
         elif isinstance(said, Done):
             self._ended.append(Outcome(job, said))
         else:
-            raise said.error from _ToldByWorker(said.trace)
+            raise said.error from ToldByWorker(said.trace)
 
     def _keep_within_memory(self) -> None:
         """Ends the process that holds most, where all together hold more than they may: the system would end any."""
@@ -196,133 +188,44 @@ class LocalProcesses:
             why = f"its process was ended: it held {budget.spelled(held[worker])} of memory, {run}"
             self._ended.append(Outcome(job, None, why))
 
-    def _bury(self, worker: "_Worker") -> None:
+    def _bury(self, worker: Worker) -> None:
         self._alive.remove(worker)
         worker.leave(at_once=True)
 
-    def _parcel(self, stage: Stage) -> "_Parcel":
+    def _parcel(self, stage: Stage) -> Parcel:
         if self._packed is None or self._packed[0] is not stage:
             key, data = pack(stage)
-            parcel = _Parcel(key, data, "")
+            parcel = Parcel(key, data, "")
             if len(data) > WITH_THE_JOB:
                 self._folder = self._folder or tempfile.TemporaryDirectory(prefix="midtrain-")
                 path = Path(self._folder.name) / key
                 path.write_bytes(data)
-                parcel = _Parcel(key, b"", str(path))
+                parcel = Parcel(key, b"", str(path))
             self._packed = (stage, parcel)
         return self._packed[1]
-
-
-@dataclass(frozen=True)
-class _Parcel:
-    """A pickled stage, or the file that holds it."""
-
-    key: str
-    data: bytes
-    path: str
-
-
-@dataclass(frozen=True)
-class _Failed:
-    """What a job raised, with the place in the worker."""
-
-    error: Exception
-    trace: str
-
-
-class _ToldByWorker(Exception):
-    """Shows where in a worker an error was raised."""
-
-
-class _Worker:
-    """A process, our end of its pipe, and the job that it has."""
-
-    def __init__(self, context: ForkServerContext, leash: Connection) -> None:
-        self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(theirs, leash), daemon=True)
-        self.process.start()
-        theirs.close()
-        self.job: Job | None = None
-
-    def take(self, job: Job, parcel: _Parcel) -> bool:
-        """Sends a job; False where the process has died."""
-        try:
-            self.pipe.send((parcel, job.task, job.start, job.stop))
-        except OSError:
-            return False
-        self.job = job
-        return True
-
-    def hear(self) -> "Done | _Failed | None":
-        """What came of its job; None where the process died."""
-        try:
-            said: Done | _Failed = self.pipe.recv()
-        except (EOFError, OSError):
-            return None
-        self.job = None
-        return said
-
-    def leave(self, at_once: bool) -> None:
-        """Ends the process: by closing its pipe, or by signal, since code that holds the interpreter's lock is deaf."""
-        self.pipe.close()
-        if not at_once:
-            self.process.join(LEAVES_WITHIN)
-        if self.process.is_alive():
-            self.process.kill()
-        self.process.join()
-
-    def death(self) -> str:
-        """How the process ended."""
-        code = self.process.exitcode or 0
-        how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"its process died ({how}: killed by the system, out of memory, or a crash in native code)"
 
 
 def start_fork_server() -> None:
     """Starts the process that workers are forked from, early, so that its imports overlap with planning.
 
     It has no threads when it forks, which a fork of the driver (Arrow's pools, the live table) could not promise.
+
+    Raises:
+        ConfigError: the temporary folder's path is too long to put a socket there.
     """
     from multiprocessing import forkserver
 
     multiprocessing.get_context("forkserver").set_forkserver_preload(["midtrain.pipelines.preload"])
-    forkserver.ensure_running()
-
-
-def _work(pipe: Connection, leash: Connection) -> None:
-    """What a worker does: jobs, until its driver closes the pipe or is gone.
-
-    Ctrl-C reaches the whole process group; the driver alone answers it.
-    """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(leash,), daemon=True).start()
-    while True:
-        try:
-            parcel, task, start, stop = pipe.recv()
-        except (EOFError, OSError):
-            return
-        with contextlib.suppress(BrokenPipeError):
-            pipe.send(_did(parcel, task, start, stop))
-
-
-def _did(parcel: _Parcel, task: int, start: int, stop: int) -> Done | _Failed:
     try:
-        stage = unpack(parcel.key, lambda: parcel.data or Path(parcel.path).read_bytes())
-        return run_job(Job(stage, task, start, stop))
-    except Exception as error:  # noqa: BLE001 - it is raised again, by the driver
-        return _Failed(_portable(error), traceback.format_exc())
-
-
-def _portable(error: Exception) -> Exception:
-    """The error, or its text where it cannot travel between processes."""
-    try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 - of our own making
-    except Exception:  # noqa: BLE001 - errors of libraries fail to pickle in any way
-        return RunError(f"{type(error).__name__}: {error}")
-    return error
-
-
-def _end_with(leash: Connection) -> None:
-    """Ends this process when the driver's end of the leash is closed, by whatever death."""
-    leash.poll(None)  # nothing is ever sent
-    os._exit(1)
+        forkserver.ensure_running()
+    except OSError as error:
+        if error.errno is not None:
+            raise
+        folder = tempfile.gettempdir()  # Python's own check of the path, which has no number
+        raise ConfigError(
+            f"workers cannot be reached through the temporary folder: {error}",
+            where=folder,
+            seen=f"{len(folder)} characters",
+            expected=f"at most {LONGEST_FOLDER}: the system's limit for a socket's address",
+            fix="set TMPDIR to a shorter path, or work with --workers 0",
+        ) from None

@@ -16,16 +16,16 @@ from pydantic import Field, field_validator, model_validator
 from .. import config, storage
 from ..config import Address, Count, Loaded, OutputFolder, Section, ShareOrCount
 from ..errors import ConfigError
-from ..filters import catalogue
+from ..filters import catalogue, keep_order
+from ..filters.deduplication import Deduplication, LossLimited
 from ..filters.rules import Barrier, Filter, Transform
 from ..yaml_document import KeyPath
+from . import message_steps, source_fields
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-DOCUMENT_FIELDS = ("text", "id", "url", "date", "language")
-REASONING_FIELDS = ("prompt", "reasoning", "response", "answer", "messages", "system", "id", "url", "date")
-TURNS = ("prompt", "reasoning", "response", "system")  # fields that become turns, where there are no messages
 Format = Literal["jsonl", "parquet", "text", "reasoning", "generated"]
 Form = Literal["worked", "answer_only", "fact"]
+PARQUET = (".parquet", ".pq")  # endings
 LEAST_QUARANTINED = 10  # documents of a source that may be set aside whatever the share
 
 
@@ -35,7 +35,17 @@ class SourceSpec(Section):
     name: str = Field(pattern=f"^{NAME}$")
     path: Address | None = None
     format: Format | None = None
-    fields: dict[str, str] = Field(default_factory=dict)
+    fields: dict[str, str | tuple[str, ...]] | str = Field(
+        default_factory=dict,
+        description="our field to the file's; of format: reasoning also a layout's name, or auto, which is the default",
+    )
+    calculator_marks: Literal["keep", "remove"] = Field(
+        default="keep", description="GSM8K's <<48/2=24>> in what the assistant says"
+    )
+    opened: bool = Field(
+        default=False,
+        description="whether prompts ended in <think>: a reply without any tag is then a thought that was cut off",
+    )
     document: Literal["file", "line"] = "file"
     tasks: tuple[str, ...] = ()
     form: Form = "worked"
@@ -45,6 +55,8 @@ class SourceSpec(Section):
 
     @model_validator(mode="after")
     def _belongs_together(self) -> "SourceSpec":
+        if self.format != "reasoning" and (self.calculator_marks != "keep" or self.opened):
+            raise ValueError("calculator_marks and opened belong to format: reasoning")
         if self.format == "generated":
             if self.path is not None or self.fields:
                 raise ValueError("a generated source has no path and no fields")
@@ -61,12 +73,18 @@ class SourceSpec(Section):
             raise ValueError("tasks, steps and count belong to format: generated")
         return self
 
+    @property
+    def columns(self) -> dict[str, str]:
+        """The fields of plain documents: our column to the file's, one to one."""
+        fields = self.fields.items() if isinstance(self.fields, dict) else ()
+        return {name: column for name, column in fields if isinstance(column, str)}
+
     def container(self, path: str) -> Literal["jsonl", "parquet", "text"]:
         """How the file's bytes are laid out: by the format, for reasoning by the file's ending."""
         if self.format in ("jsonl", "parquet", "text"):
             return self.format
         bare = path.removesuffix(".gz").removesuffix(".zst")
-        if bare.endswith((".parquet", ".pq")):
+        if bare.endswith(PARQUET):
             return "parquet"
         if bare.endswith((".jsonl", ".ndjson", ".json")):
             return "jsonl"
@@ -117,12 +135,13 @@ class Step:
         return self.name if self.place == 1 else f"{self.name}.{self.place}"
 
     def record(self) -> dict[str, Any]:
-        """What the step's output depends on; files by their content."""
+        """What the step's output depends on; files by their content, and alarms not at all."""
         files = self.options.files if isinstance(self.options, Filter) else ()
+        unrecorded = self.options.unrecorded if isinstance(self.options, Barrier) else ()
         return {
             "step": self.name,
             "version": self.options.version,
-            "options": self.options.model_dump(mode="json"),
+            "options": self.options.model_dump(mode="json", exclude=set(unrecorded)),
             "files": [storage.hash_file(path) for path in files],
             "sources": list(self.sources),
         }
@@ -160,32 +179,15 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         if source.format == "generated":
             _check_tasks(loaded, index, source)
         else:
-            _check_fields(loaded, index, source)
+            source_fields.check(loaded, index, source)
     steps = [_step(loaded, index) for index in range(len(loaded.value.steps))]
     before: Counter[str] = Counter()
     for index, step in enumerate(steps):
         before[step.name] += 1
         steps[index] = replace(step, place=before[step.name])
+        _check_keep(loaded, index, steps)
+        message_steps.check_whole(loaded, index, steps)
     return Recipe(loaded, tuple(steps))
-
-
-def _check_fields(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:
-    where = ("sources", index, "fields")
-    known = REASONING_FIELDS if source.format == "reasoning" else DOCUMENT_FIELDS
-    for field in source.fields:
-        if source.format == "text":
-            raise loaded.error((*where, field), "plain text has no fields", fix="remove fields, or correct format")
-        if field not in known:
-            raise _unknown(loaded, (*where, field), f"no field can be mapped to {field}", field, known)
-    if source.format != "reasoning":
-        return
-    turns = [field for field in TURNS if field in source.fields]
-    if "messages" in source.fields and turns:
-        raise loaded.error(
-            (*where, turns[0]), f"messages hold every turn: {turns[0]} would not be read", fix="leave one out"
-        )
-    if "messages" not in source.fields and not ("prompt" in turns and {"response", "reasoning"} & set(turns)):
-        raise loaded.error(where, "a reasoning source needs fields: {prompt: …, response: …} or {messages: …}")
 
 
 def _check_tasks(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> None:
@@ -196,14 +198,20 @@ def _check_tasks(loaded: Loaded[RecipeSpec], index: int, source: SourceSpec) -> 
         for position, value in enumerate(values):
             if value in values[:position]:
                 raise loaded.error((*where, key, position), f"{value} stands twice", fix="name it once")
-    for position, task in enumerate(source.tasks):
-        if task not in tasks.names():
-            raise _unknown(loaded, (*where, "tasks", position), f"no task is called {task}", task, tasks.names())
-        for place, steps in enumerate(source.steps):
-            try:
-                tasks.task(task).problem(random.Random(0), steps)
-            except ConfigError as wrong:
-                raise loaded.error((*where, "steps", place), wrong.what, expected=wrong.expected) from None
+    at: KeyPath
+    for position, name in enumerate(source.tasks):
+        at = (*where, "tasks", position)
+        if name not in tasks.names() and not name.startswith(tasks.GYM):
+            raise _unknown(loaded, at, f"no task is called {name}", name, tasks.names())
+        try:
+            task = tasks.task(name)
+            at = (*where, "form")
+            tasks.check_form(task, source.form)
+            for place, steps in enumerate(source.steps):
+                at = (*where, "steps", place)
+                task.problem(random.Random(0), steps)
+        except ConfigError as wrong:
+            raise loaded.error(at, wrong.what, expected=wrong.expected, fix=wrong.fix) from None
 
 
 def _unknown(loaded: Loaded[RecipeSpec], path: KeyPath, what: str, name: str, known: Sequence[str]) -> ConfigError:
@@ -221,31 +229,43 @@ def _step(loaded: Loaded[RecipeSpec], index: int) -> Step:
     except ConfigError as unknown:
         raise loaded.error((*where, name), unknown.what, expected=unknown.expected, fix=unknown.fix) from None
     options = config.validate(loaded.document.at((*where, name), without=("sources",)), kind).value
-    if isinstance(options, Filter):
-        try:
-            options.check()
-        except ConfigError as wrong:
-            what = f"{wrong.what} ({wrong.where})" if wrong.where else wrong.what
-            raise loaded.error((*where, name), what, expected=wrong.expected, fix=wrong.fix) from None
+    try:
+        options.check()
+    except ConfigError as wrong:
+        what = f"{wrong.what} ({wrong.where})" if wrong.where else wrong.what
+        raise loaded.error((*where, name), what, seen=wrong.seen, expected=wrong.expected, fix=wrong.fix) from None
     sources = _step_sources(loaded, index, name)
-    if isinstance(options, Transform) and options.rewrites:
-        _check_rewriting(loaded, index, name, sources)
+    if isinstance(options, Transform | Barrier) and options.rewrites:
+        message_steps.check_rewriting(loaded, index, name, sources)
+    if isinstance(options, Deduplication) and options.folds:
+        message_steps.check_folding(loaded, index, name)
+    if isinstance(options, Filter) and options.needs_all:
+        message_steps.check_traces(loaded, index, name, sources)
+    for position, source in enumerate(options.allow_loss if isinstance(options, LossLimited) else ()):
+        if source not in sources:
+            path = (*where, name, "allow_loss", position)
+            raise _unknown(loaded, path, f"{name} applies to no source called {source}", source, sources)
     return Step(name, options, sources)
 
 
-def _check_rewriting(loaded: Loaded[RecipeSpec], index: int, name: str, sources: Sequence[str]) -> None:
-    """A text that is made of messages cannot be rewritten: the messages would go on saying what they said."""
-    specs = loaded.value.sources
-    turns = [spec.name for spec in specs if spec.name in sources and spec.format in ("reasoning", "generated")]
-    if not turns:
+def _check_keep(loaded: Loaded[RecipeSpec], index: int, steps: Sequence[Step]) -> None:
+    """A score by which copies are ranked must be a column of an earlier step, if only where a run keeps all scores."""
+    options = steps[index].options
+    if not isinstance(options, Deduplication):
         return
-    others = [source for source in sources if source not in turns]
-    raise loaded.error(
-        ("steps", index, name),
-        f"{name} rewrites text, and the documents of {', '.join(turns)} are messages, which it would leave as they are",
-        expected="sources of plain documents",
-        fix=f"add sources: [{', '.join(others)}] to the step" if others else "remove the step",
-    )
+    from .scoring import score_columns
+
+    known = [
+        column for step in steps[:index] if isinstance(step.options, Filter) for column in step.options.score_columns
+    ]
+    known += score_columns(steps[:index])
+    for column in keep_order.columns(options.keep):
+        if column not in known:
+            where = ("steps", index, steps[index].name, "keep")
+            if not known:
+                fix = "put a step in front that has scores, or take it out of keep"
+                raise loaded.error(where, f"no earlier step has the score {column}, or any other", fix=fix)
+            raise _unknown(loaded, where, f"no earlier step has the score {column}", column, known)
 
 
 def _step_sources(loaded: Loaded[RecipeSpec], index: int, name: str) -> tuple[str, ...]:

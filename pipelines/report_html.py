@@ -4,22 +4,25 @@ Names and ids are text of the input and stay text: jinja escapes whatever it wri
 scripts, pictures and addresses. Costs a few KiB a rule.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from .. import storage
-from ..errors import ConfigError
-from . import report_text
+from .. import pages
+from ..tables import clipped
+from . import copies_text, joint_table, outcomes, report_text, set_phrases
+from .copies import Copies, CopiesOf
+from .differences import Difference
 from .funnel import Group
 from .report import ONLY_DROPPED, Report
 from .report_chart import chart
 from .report_text import (
     LONGEST_NAME,
     amount,
-    clipped,
     keeps,
     known_languages,
     label,
@@ -34,6 +37,8 @@ TEMPLATE = "report.html.jinja"
 MOST_GROUPS = 60  # languages, or sources, that have rows of their own
 MOST_COLUMNS = 16  # of them that have columns of their own where rules are rows
 LONGEST_ID = 200  # characters
+UNKNOWN = Difference("gap", "the one that is kept stands in an index, which holds no texts")
+UNSAFE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 ALL = "of all documents since the last deduplication before it, those that a rule in between drops among them"
 
 
@@ -46,16 +51,9 @@ def write(report: Report, file: str, overwrite: bool = False) -> None:
         overwrite: whether a file that stands there may be replaced.
 
     Raises:
-        ConfigError: something stands there.
+        ConfigError: something stands there, or there is no such folder.
     """
-    path = storage.location(file)
-    if isinstance(path, Path) and path.is_dir():
-        raise ConfigError("a page cannot be written over a folder", where=file, fix="name a file: --html report.html")
-    if storage.exists(path) and not overwrite:
-        raise ConfigError("the file is there already", where=file, fix="choose another name, or pass --overwrite")
-    page = render(report)
-    with storage.atomic_write(path) as stream:
-        stream.write(page.encode())
+    pages.write(file, overwrite, "report.html", lambda: render(report))
 
 
 def render(report: Report) -> str:
@@ -73,6 +71,14 @@ def render(report: Report) -> str:
         size=amount(funnel.total.read.text_bytes),
         steps=_steps(funnel.total),
         groups=_groups(report),
+        readings=report_text.by_repair(report.reasoning) if report.reasoning else [],
+        outcomes=outcomes.by_source(report.outcomes) if report.outcomes else [],
+        phrases=set_phrases.by_source(report.phrases) if report.phrases else [],
+        joint=[
+            {"title": joint_table.title(one), "rows": joint_table.grid(one, MOST_COLUMNS)}
+            for one in report.joint[:MOST_GROUPS]
+        ],
+        copies=[_copies(found) for found in report.copies],
         rules=[_rule(rule) for rule in report.rules if rule.dropped or rule.histogram is not None],
         silent=[_silent(rule) for rule in report.rules if not rule.dropped and rule.histogram is None],
     )
@@ -94,6 +100,10 @@ def _steps(total: Group) -> list[dict[str, Any]]:
         for rule, own in step.rules:
             part_of, size = share(own.documents, step.seen), amount(own.text_bytes)
             rows.append(_row(rule, own.documents, part_of, size, None, None, "rule"))
+        if step.cut:
+            changed = share(step.cut.documents, step.seen)
+            size = amount(step.cut.text_bytes)
+            rows.append(_row("pieces cut out of texts of", step.cut.documents, changed, size, None, None, "rule"))
         if step.quarantined:
             gone = share(step.quarantined, step.seen)
             rows.append(_row("set aside", step.quarantined, gone, "", None, None, "rule"))
@@ -157,6 +167,50 @@ def _rule(rule: RuleValues) -> dict[str, Any]:
         "random": [_example(one) for one in rule.random if rule.dropped > len(rule.nearest)],
         "partners": any(one.partner is not None for one in rule.random),
     }
+
+
+def _copies(found: Copies) -> dict[str, Any]:
+    most = max((count for _, count in found.sizes), default=0)
+    shown = len(found.sampled)
+    pieces = (piece.kind for one in found.sampled for copy in one.copies for piece in copy.differences or ())
+    return {
+        "step": clipped(found.step, LONGEST_NAME),
+        "documents": f"{found.documents:,}",
+        "duplicates": f"{found.duplicates:,}",
+        "clusters": f"{found.clusters:,}",
+        "sizes": [
+            {
+                "size": size.replace("-", " to "),
+                "clusters": f"{count:,}",
+                "share": share(count, found.clusters),
+                "bar": f"{100 * math.log1p(count) / math.log1p(most):.2f}",
+            }
+            for size, count in found.sizes
+        ],
+        "matrix": copies_text.matrix(found.between, MOST_COLUMNS),
+        "shown": "All clusters" if shown == found.clusters else f"{shown} clusters, by a hash of the ids",
+        "marked": any(kind in ("kept", "dropped") for kind in pieces),
+        "sampled": [_cluster(one) for one in found.sampled],
+    }
+
+
+def _cluster(one: CopiesOf) -> dict[str, Any]:
+    copies = [
+        {
+            "id": clipped(copy.id, LONGEST_ID),
+            "source": clipped(copy.source),
+            "similarity": "" if copy.similarity is None else f"{copy.similarity:.4f}",
+            "pieces": [{"kind": piece.kind, "text": harmless(piece.text)} for piece in copy.differences or (UNKNOWN,)],
+        }
+        for copy in one.copies
+    ]
+    names = {"id": clipped(one.id, LONGEST_ID), "source": clipped(one.source)}
+    return {**names, "dropped": f"{one.size - 1:,}", "copies": copies}
+
+
+def harmless(text: str) -> str:
+    """Text of the input without characters that a page cannot hold or that turn round what stands beside them."""
+    return UNSAFE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def _caption(rule: RuleValues) -> str:

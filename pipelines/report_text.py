@@ -5,14 +5,18 @@ Says in a page what to look at; the JSON and the page in HTML hold everything. C
 
 from collections.abc import Sequence
 
-from ..tables import Table, columns
+from ..tables import Table, clipped, columns
+from . import copies_text, joint_table, outcomes, set_phrases
 from .budget import spelled
 from .funnel import Amount, Funnel, Group
 from .languages import OTHER, UNKNOWN
-from .report import Report
+from .report import Reading, Report
 from .rule_values import RuleValues, Threshold
 
 LONGEST_NAME = 80  # characters of step and rule
+CUT = "  pieces cut out of texts"
+MOST_TABLES = 12  # of length and difficulty, each a source's
+MOST_COLUMNS = 10  # of difficulties
 MOST_ROWS = 20  # languages, or sources, that the terminal shows one by one
 
 
@@ -27,11 +31,27 @@ def table(report: Report) -> Table:
         parts.append(columns(by_group("source", funnel.sources)))
     if known_languages(funnel):
         parts.append(columns(by_group("language", known_languages(funnel))))
+    if report.reasoning:
+        parts.append(columns(by_repair(report.reasoning)))
+    if report.outcomes:
+        parts.append(columns(outcomes.by_source(report.outcomes)))
+    if report.phrases:
+        parts.append(columns(_clipped(set_phrases.by_source(report.phrases))))
+    for joint in report.joint[:MOST_TABLES]:
+        parts.append(f"{joint_table.title(joint)}\n{columns(joint_table.grid(joint, MOST_COLUMNS))}")
+    if hidden := len(report.joint) - MOST_TABLES:
+        parts += [f"{hidden:,} more tables of length and difficulty: --json"] if hidden > 0 else []
     if report.rules:
         parts.append(columns(by_rule(report.rules)))
         parts.append(f"A dropped document's values: midtrain explain {report.output} ID")
+    parts += [copies_text.told(found) for found in report.copies]
     parts += [f"Note: {note}" for note in report.notes]
     return Table("\n\n".join(parts), report.data())
+
+
+def _clipped(rows: list[list[str]]) -> list[list[str]]:
+    """Rows of which texts of the corpus are made fit for a terminal."""
+    return [[clipped(cell, LONGEST_NAME) for cell in row] for row in rows]
 
 
 def known_languages(funnel: Funnel) -> Sequence[Group]:
@@ -52,6 +72,9 @@ def by_step(funnel: Funnel) -> list[list[str]]:
             continue
         rows.append([clipped(step.step), *_dropped(step.dropped, step.seen), f"{step.left:,}"])
         rows += [[f"  {clipped(rule)}", *_dropped(own, step.seen), ""] for rule, own in step.rules]
+        if step.cut:
+            changed = f"{step.cut.documents:,} changed"
+            rows.append([CUT, changed, share(step.cut.documents, step.seen), _signed(-step.cut.text_bytes), ""])
         if step.quarantined:
             rows.append(["  set aside", *aside, ""])
     if total.removed_bytes:
@@ -72,6 +95,17 @@ def by_group(what: str, groups: Sequence[Group], most: int = MOST_ROWS) -> list[
     if len(shown) < len(groups):
         rest = groups[len(shown) :]
         rows.append([f"{len(rest):,} more", *_cells(rest, dropping)])
+    return rows
+
+
+def by_repair(readings: Sequence[Reading]) -> list[list[str]]:
+    """A row a layout and a row a repair of each reasoning source: how many of its records were read so."""
+    rows = [["reasoning", "read as", "records", ""]]
+    for reading in readings:
+        for sort, counts in (("layout", reading.layouts), ("repair", reading.repairs)):
+            for name, count in counts.items():
+                of_all = share(count, reading.documents)
+                rows.append([label("source", reading.source), f"{sort} {name}", f"{count:,}", of_all])
     return rows
 
 
@@ -96,8 +130,9 @@ def rule_name(rule: RuleValues) -> str:
 
 
 def keeps(bound: Threshold) -> str:
-    """What a bound keeps, as `≥ 50`."""
-    return f"{'≥' if bound.side == 'low' else '≤'} {number(bound.bound)}"
+    """What a bound keeps, as `≥ 50`, or `< 0.8` where the bound itself is dropped."""
+    signs = ("≥", ">") if bound.side == "low" else ("≤", "<")
+    return f"{signs[bound.strict]} {number(bound.bound)}"
 
 
 def number(value: float | None) -> str:
@@ -132,12 +167,6 @@ def label(what: str, name: str) -> str:
     if what == "language" and name in (UNKNOWN, OTHER):
         return "(unknown)" if name == UNKNOWN else "(no language tag)"
     return clipped(name)
-
-
-def clipped(text: str, most: int = 40) -> str:
-    """Text of the input that is safe on a terminal: one line, without control characters."""
-    plain = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return plain if len(plain) <= most else plain[: most - 1] + "…"
 
 
 def _heading(groups: Sequence[Group], place: int) -> str:

@@ -17,8 +17,9 @@ import xxhash
 
 from ..filters.document import SCORE_PREFIX
 from .curation import Curation, Reason, RuleRecord, StageRecord, read_files
+from .dropped import PARTNERED
 from .funnel import FunnelStep
-from .parts import kept_parts
+from .read_parts import kept_parts
 from .value_sketch import Bound, ValueSketch
 
 COLUMNS = ("step", "rule", "id", "value", "threshold", "partner")  # of dropped documents
@@ -44,9 +45,9 @@ class Threshold:
 
     Args:
         side: whether values below it (`low`) or above it (`high`) are dropped.
-        bound: the last value that is kept.
+        bound: the last value that is kept; where it is `strict`, the first that is dropped.
         source: where it comes from; "" where the run did not record it.
-        broken: documents on the wrong side, of those whose value is known.
+        broken: documents on the wrong side, of those whose value is known, without those of a value that is exempt.
         of: the documents that have a value (scope `all`), or that the step saw.
     """
 
@@ -55,6 +56,7 @@ class Threshold:
     source: str
     broken: int
     of: int
+    strict: bool = False
 
 
 @dataclass(frozen=True)
@@ -130,11 +132,12 @@ class _Values:
                 self._add("high", bound, len(own) - below)
 
     def add_all(self, values: npt.NDArray[np.float64], rule: RuleRecord) -> None:
-        """Counts documents of any kind against the rule's own bounds."""
+        """Counts documents of any kind against the rule's own bounds; one value may be exempt from them."""
         self.sketch.add(values)
         outside = np.zeros(len(values), np.bool_)
+        judged = np.ones(len(values), np.bool_) if rule.exempt is None else values != rule.exempt
         for side, bound in _bounds(rule):
-            broken = values < bound if side == "low" else values > bound
+            broken = judged & (values < bound if side == "low" else values > bound)
             self._add(side, bound, int(broken.sum()))
             outside |= broken
         self.outside.add(values[outside])
@@ -241,6 +244,7 @@ class RuleCounter:
                 sources.get((side, bound), ""),
                 known.broken.get((side, bound), 0),
                 of,
+                strict=reason.rule in PARTNERED,
             )
             for side, bound in bounds
         )

@@ -76,9 +76,11 @@ class Runner:
         return self._run(stage)
 
     def _run(self, stage: Stage) -> Manifest:
+        total = stage.tasks()
+        if total == 0 and stage.scratch:  # nothing to do, and nothing that anyone would look for
+            return Manifest(stage.name, stage.version, stage.fingerprint)
         storage.make_folder(stage.folder)
         storage.sweep_temporary(stage.folder)
-        total = stage.tasks()
         found = stage.read_markers(total)
         name, tally, reused = stage.name, Tally(found.values()), len(found)
         todo = [task for task in range(total) if task not in found]
@@ -118,11 +120,15 @@ class Runner:
                 self._submit(Job(stage, task))
             if not waiting:
                 self._copy_stragglers(pace)
-            for outcome in self._wait():
+            ended = set[int]()
+            for outcome in sorted(self._wait(), key=lambda outcome: outcome.done is None):
                 task = outcome.job.task
                 self._lost += outcome.done is None
+                if task in ended:  # with its copy, in the same look
+                    continue
                 done = outcome.done or _done_behind(stage, task)
                 if done is not None:
+                    ended.add(task)
                     self._end_copies(task)
                     if outcome.done is not None:
                         pace.add(done.seconds)
@@ -166,6 +172,7 @@ class Runner:
     def _end_copies(self, task: int) -> None:
         for job in [job for job in self._under_way if job.task == task]:
             self.executor.cancel(job)
+            self._lost += 1
             del self._under_way[job]
 
     def _submit(self, job: Job) -> None:

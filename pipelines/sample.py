@@ -4,57 +4,38 @@ A fresh process, so that its peak of memory is a worker's; a temporary folder, s
 to 16 MiB of text a source, about a second each with the usual steps, and one start of a worker.
 """
 
-import io
 import itertools
 import multiprocessing
 import signal
 import tempfile
 import time
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar, cast
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import zstandard
+from numba.core import event
 
-from .. import storage
 from ..errors import MidtrainError, RunError
 from ..manifest import OutputFile
-from . import budget, tasks
-from .deciding import Decide
-from .documents import DocumentStage, ReadDocuments
-from .inputs import InputFile, Split, Task
-from .parts import HIDDEN, ROW, TEXT_BYTES, PartWriter, is_kept, numbered, read_part
+from . import budget, sample_places
+from .documents import DocumentStage
+from .parts import HIDDEN, ROW, PartWriter
 from .processes import start_fork_server
-from .readers.records import BATCH_BYTES
-from .readers.streams import BUFFER
-from .reading import read
-from .remove_duplicates import BY_ROWS, FromParts
+from .read_parts import is_kept, numbered, read_part
+from .remove_duplicates import BY_ROWS
 from .scoring import conform
 
 T = TypeVar("T")
 
 SAMPLE_BYTES = 16 << 20  # of a source
 SAMPLE_ALL = 256 << 20  # of all sources: where there are many, each gives less
-PLACES = 4  # of a source, that the sample is taken from
 WARM_ROWS = 64  # documents that are judged once before the clock runs: models and kernels are loaded then
-LOOK_BYTES = 512 << 20  # of a compressed stream that are unpacked at most to reach a place inside (about 1 s)
-PROBE_BYTES = 4 << 20  # of a compressed file that are unpacked to see how far they stretch
-
-
-@dataclass(frozen=True)
-class Inside:
-    """A place in a compressed file of lines: the split of the whole file, its bytes, and how far in, from 0 to 1."""
-
-    whole: Split
-    size: int
-    at: float
 
 
 @dataclass(frozen=True)
@@ -105,8 +86,18 @@ def take(stages: Sequence[DocumentStage], probes: Mapping[str, str]) -> Sampled:
         RunError: the process died.
     """
     start_fork_server()
+    work = {source: sample_places.choose(stages[0], source) for source in probes}
+    sampled, compiled = _in_a_process(stages, work, probes)
+    if compiled:  # once on a machine: a compiler's memory is in the peak, and no worker's
+        sampled, _ = _in_a_process(stages, work, probes)
+    return sampled
+
+
+def _in_a_process(
+    stages: Sequence[DocumentStage], work: Mapping[str, Sequence[Any]], probes: Mapping[str, str]
+) -> tuple[Sampled, bool]:
+    """The samples, and whether kernels were compiled for them, which are on disk from then on."""
     context = multiprocessing.get_context("forkserver")
-    work = {source: _places(stages[0], source) for source in probes}
     with tempfile.TemporaryDirectory(prefix="midtrain-plan-") as folder:
         receive, send = context.Pipe(duplex=False)
         process = context.Process(target=_child, args=(send, tuple(stages), work, probes, folder), daemon=True)
@@ -126,8 +117,8 @@ def take(stages: Sequence[DocumentStage], probes: Mapping[str, str]) -> Sampled:
             receive.close()
     if isinstance(found, MidtrainError):
         raise found
-    assert isinstance(found, Sampled)  # noqa: S101 - our own child's other answer
-    return found
+    sampled, compiled = found
+    return sampled, compiled
 
 
 def _child(
@@ -141,11 +132,12 @@ def _child(
     most = min(SAMPLE_BYTES, SAMPLE_ALL // len(work))
     try:
         samples, peaks = {}, []
-        for number, (source, places) in enumerate(work.items()):
-            samples[source] = _sample(stages, source, places, most, probes[source], Path(folder) / str(number))
-            peaks.append(budget.peak())
-            budget.release()
-        send.send(Sampled(samples, max(peaks)))
+        with event.install_recorder("numba:compile") as compilations:
+            for number, (source, places) in enumerate(work.items()):
+                samples[source] = _sample(stages, source, places, most, probes[source], Path(folder) / str(number))
+                peaks.append(budget.peak())
+                budget.release()
+        send.send((Sampled(samples, max(peaks)), bool(compilations.buffer)))
     except MidtrainError as error:
         send.send(error)
 
@@ -154,15 +146,13 @@ def _sample(
     stages: Sequence[DocumentStage], source: str, places: Sequence[Any], most: int, probe: str, folder: Path
 ) -> Sample:
     folder.mkdir()
-    stretch = _stretch(probe) if probe else 1.0
-    unpacked = [_unpacked(place, stretch, most // len(places), folder) for place in places]
-    places = _each_once(unpacked) if any(isinstance(place, Inside) for place in places) else unpacked
-    places = [place for place in places if _holds(stages[0], place)] or _first(stages[0], source)
+    stretch = sample_places.stretch_of(probe) if probe else 1.0
+    places = sample_places.readable(stages[0], source, places, stretch, most, folder)
     _warm(stages, source, places, folder / "warm")
     budget.release()
-    budget.reset_peak()  # what a kernel takes while it is compiled, once on a machine, is no worker's
+    budget.reset_peak()  # what is taken only while it is loaded
     seen = _Seen()
-    batches = seen.watch(_taken(stages[0], places, most // max(len(places), 1)))
+    batches = seen.watch(sample_places.batches(stages[0], places, most // max(len(places), 1)))
     if (base := stages[0].base) is not None:
         batches = _as_part(base, source, batches, folder)
     judged, kept = [], list[OutputFile]()
@@ -174,7 +164,7 @@ def _sample(
         with _writer(stage, source, folder) as writer:
             for batch in batches:
                 writer.read(batch.num_rows, 0, 0)
-                stage.apply(batch, source, writer)
+                stage.apply(stage.foreseen_documents(batch, source), source, writer)
             result = writer.finish()
         seconds = time.process_time() - started
         kept = [file for file in result.files if is_kept(file)]
@@ -212,123 +202,6 @@ def _writer(stage: DocumentStage, source: str, folder: Path) -> PartWriter:
     return PartWriter(folder / stage.folder.name, 0, source, stage.schema(), rows_of)
 
 
-def _places(stage: DocumentStage, source: str) -> list[Any]:
-    """A few places of a source at which reading can begin, spread over it.
-
-    They are tasks of a stage that reads, or places in large compressed files that are not cut yet, and parts of the
-    earlier stage of one that passes on.
-    """
-    if isinstance(stage, FromParts):
-        return _spread([part for part in stage.upstream.parts if part.source == source])
-    assert isinstance(stage, ReadDocuments)  # noqa: S101 - there are two kinds
-    done = stage.cutting is None or stage.cutting.manifest() is not None
-    large = [file for file in stage.cutting.files if file.source == source] if stage.cutting and not done else []
-    if large:
-        return [_inside(large, (2 * number + 1) / (2 * PLACES)) for number in range(PLACES)]
-    spec = next(one for one in stage.sources if one.name == source)
-    pieces = stage.cutting.pieces if stage.cutting and done else {}
-    stretches = _spread([stretch for stretch in stage.foreseen if stretch.source == source])
-    return [tasks.splits(stretch, spec, stage.files.by_source[source], pieces) for stretch in stretches]
-
-
-def _spread(items: Sequence[T]) -> list[T]:
-    """At most `PLACES` of the items, in the middle of equal stretches."""
-    count = min(PLACES, len(items))
-    return [items[(2 * number + 1) * len(items) // (2 * count)] for number in range(count)]
-
-
-def _inside(files: Sequence[InputFile], at: float) -> Inside:
-    """A place in one of some files, `at` of the way through all of them."""
-    number, rest = divmod(at * len(files), 1)
-    file = files[int(number)]
-    return Inside(Split(file.source, file.path, file.relative, 0, -1), file.size, rest)
-
-
-def _peek(stage: DocumentStage, place: Any) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """The documents that the steps would see from there, with the bytes that they were read from.
-
-    What an exchange would leave out is among them: it need not be finished.
-    """
-    if isinstance(stage, ReadDocuments):
-        source = next(one for one in stage.sources if one.name == place[0].source)
-        yield from ((chunk.batch, chunk.bytes) for chunk in read(place, source))
-    elif isinstance(stage, FromParts):
-        columns = stage.upstream.schema().names if isinstance(stage, Decide) else None
-        if stage.base is not None and columns is None:
-            columns = [*stage.upstream.schema().names, TEXT_BYTES]
-        parts = read_part(stage.upstream.folder / place.path, columns)
-        yield from ((batch, batch.nbytes) for batch in parts)
-
-
-def _holds(stage: DocumentStage, place: Any) -> bool:
-    """Whether a document begins there: a task may lie within a single long line."""
-    return any(batch.num_rows for batch, _ in itertools.islice(_peek(stage, place), 1))
-
-
-def _first(stage: DocumentStage, source: str) -> list[Any]:
-    """The first task of a source that holds a document, if any does."""
-    if not isinstance(stage, ReadDocuments) or stage.cutting is not None:
-        return []
-    files, spec = stage.files.by_source[source], next(one for one in stage.sources if one.name == source)
-    found = (tasks.splits(stretch, spec, files, {}) for stretch in stage.foreseen if stretch.source == source)
-    return list(itertools.islice(filter(lambda one: _holds(stage, one), found), 1))
-
-
-def _each_once(places: Sequence[Task]) -> list[Task]:
-    """Of places that were unpacked to equal lines (all inside one very long one) the first."""
-    found = {storage.hash_file(place[0].path): place for place in reversed(places)}
-    return list(reversed(found.values()))
-
-
-def _unpacked(place: Any, stretch: float, most: int, folder: Path) -> Any:
-    """A place that can be read at once: of one inside a compressed file its lines, in a file of their own."""
-    if not isinstance(place, Inside):
-        return place
-    path = folder / f"{place.at:.6f}-{Path(place.whole.path).stem}"  # what it was called before it was compressed
-    start = min(int(place.at * place.size * stretch), LOOK_BYTES)
-    if not _copy_lines(place.whole.path, start, most, path):
-        _copy_lines(place.whole.path, 0, most, path)  # the stream is shorter than it was taken to be
-    return (replace(place.whole, path=str(path)),)
-
-
-def _copy_lines(path: str, start: int, most: int, copy: Path) -> int:
-    """Writes the lines of a compressed file from the one that holds a byte of its stream, so many bytes, or that line.
-
-    Returns:
-        The bytes that were written.
-    """
-    with storage.open_stream(path) as raw, copy.open("wb") as lines:
-        stream = cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, raw), BUFFER))
-        begun: list[bytes] = []  # of the line in which the last block ended
-        left = start
-        while left > 0 and (block := stream.read(min(left, BUFFER))):
-            left -= len(block)
-            end = block.rfind(b"\n") + 1
-            begun = [block[end:]] if end else [*begun, block]
-        if left > 0:
-            return 0
-        lines.writelines(begun)
-        line = stream.readline()
-        while line:
-            lines.write(line)
-            line = stream.readline() if lines.tell() < most else b""
-        return lines.tell()
-
-
-def _taken(stage: DocumentStage, places: Sequence[Any], most: int) -> Iterator[tuple[pa.RecordBatch, int]]:
-    """Batches until they have so many bytes of each place; only where that is less than a batch, one is cut."""
-    for place in places:
-        taken = 0
-        for batch, size in _peek(stage, place):
-            if size > most and most < BATCH_BYTES and batch.num_rows:
-                rows = max(batch.num_rows * most // size, 1)
-                batch, size = batch.slice(0, rows), size * rows // batch.num_rows
-            yield batch, size
-            taken += size
-            if taken >= most:
-                break
-
-
 class _Seen:
     """Counts the documents that go by."""
 
@@ -347,36 +220,12 @@ class _Seen:
 
 def _warm(stages: Sequence[DocumentStage], source: str, places: Sequence[Any], folder: Path) -> None:
     """Has every stage judge a few documents, so that what it loads once is in nobody's time."""
-    batches = (batch for place in places[:1] for batch, _ in _peek(stages[0], place))
+    batches = (batch for place in places[:1] for batch, _ in sample_places.peek(stages[0], place))
     for batch in itertools.islice(batches, 1):
         batch = batch.select([name for name in batch.schema.names if not name.startswith(HIDDEN)])
         for stage in stages:
             if stage.base is not None:
                 continue  # it loads nothing, and the batch has no scores
             with _writer(stage, source, folder) as writer:
-                stage.apply(batch.slice(0, WARM_ROWS), source, writer)
+                stage.apply(stage.foreseen_documents(batch.slice(0, WARM_ROWS), source), source, writer)
                 writer.abandon()
-
-
-def _stretch(path: str) -> float:
-    """Bytes that a byte of a compressed file gives, at its beginning.
-
-    Raises:
-        RunError: the stream is damaged.
-    """
-    with storage.open_input(path) as stream:
-        packed = stream.read(PROBE_BYTES)
-    try:
-        return _length(packed, path.endswith(".gz")) / max(len(packed), 1)
-    except (zlib.error, zstandard.ZstdError) as error:
-        raise RunError(f"the stream is damaged: {error}", where=path, fix="replace the file") from None
-
-
-def _length(packed: bytes, gzip: bool) -> int:
-    """The length of what the bytes give: a file may be several streams, one behind the other."""
-    size = 0
-    while packed.strip(b"\0"):
-        stream: Any = zlib.decompressobj(31) if gzip else zstandard.ZstdDecompressor().decompressobj()
-        size += len(stream.decompress(packed))
-        packed = stream.unused_data
-    return size

@@ -15,8 +15,9 @@ import pyarrow.compute as pc
 
 from ..filters.document import SCORE_PREFIX, DocumentBatch
 from ..filters.rules import Decision, Filter, Scores, Transform
+from ..filters.texts import hash_texts, text_view
 from .judging import attempt, check_messages, decided, described, reasons
-from .parts import HIDDEN, TEXT_BYTES, text_sizes
+from .parts import HIDDEN, TEXT_BYTES, TEXT_HIGH, TEXT_LOW, text_sizes
 from .recipe import Step
 
 FAILED, ERROR = f"{HIDDEN}failed", f"{HIDDEN}error"  # the place of the step that raised, from 0, and what it said
@@ -36,14 +37,19 @@ def score_columns(steps: Sequence[Step]) -> tuple[str, ...]:
 
 
 def hidden_columns(steps: Sequence[Step]) -> pa.Schema:
-    """The columns that a decision needs beside the scores: no reader of documents sees them."""
-    fields = [pa.field(TEXT_BYTES, pa.int64()), pa.field(FAILED, pa.int16()), pa.field(ERROR, pa.string())]
+    """Size and hash of a text, and what a decision needs beside scores: columns that no reader of documents sees."""
+    fields = [pa.field(TEXT_BYTES, pa.int64()), pa.field(TEXT_LOW, pa.uint64()), pa.field(TEXT_HIGH, pa.uint64())]
+    return pa.schema([*fields, *(_decided_by(steps) if steps else ())])
+
+
+def _decided_by(steps: Sequence[Step]) -> list[pa.Field]:
+    fields = [pa.field(FAILED, pa.int16()), pa.field(ERROR, pa.string())]
     for _, step, options in filters(steps):
         if not options.scored:
             fields += [pa.field(_hidden(step, name), kind) for name, kind in _VERDICT.items()]
         if isinstance(options, Transform):
             fields.append(pa.field(_hidden(step, BEFORE), pa.int64()))
-    return pa.schema(fields)
+    return fields
 
 
 def record(step: Step) -> dict[str, Any]:
@@ -84,7 +90,7 @@ def score(documents: DocumentBatch, steps: Sequence[Step], source: str, schema: 
                 left.append(own)
         documents = _joined(going, documents)
         rows = np.concatenate([np.empty(0, np.int64), *left])
-    found = conform(_sized(documents.record_batch), schema)
+    found = conform(with_text_columns(documents.record_batch), schema)
     if not ended:
         return found
     place_of = np.concatenate([rows, *order])
@@ -123,7 +129,7 @@ def value_of(row: pa.RecordBatch, step: Step, rule: str) -> float:
 
 def needed(steps: Sequence[Step]) -> list[str]:
     """The columns that `decide` reads, beside those that name a document."""
-    return [*score_columns(steps), *hidden_columns(steps).names]
+    return [*score_columns(steps), TEXT_BYTES, *(field.name for field in _decided_by(steps))]
 
 
 def measured(options: Filter, documents: DocumentBatch) -> tuple[DocumentBatch, dict[str, Any]]:
@@ -165,13 +171,19 @@ def _with_columns(batch: DocumentBatch, step: Step, outcome: dict[str, Any]) -> 
 
 
 def _failed(part: DocumentBatch, place: int, error: Exception) -> pa.RecordBatch:
-    batch = _sized(part.record_batch)
+    batch = with_text_columns(part.record_batch)
     batch = batch.append_column(FAILED, pa.array([place], pa.int16()))
     return batch.append_column(ERROR, pa.array([described(error)], pa.string()))
 
 
-def _sized(batch: pa.RecordBatch) -> pa.RecordBatch:
-    return batch.append_column(TEXT_BYTES, pc.binary_length(batch.column("text")))
+def with_text_columns(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """The documents with the hidden columns of the size and the hash of their texts."""
+    text, offsets = text_view(batch.column("text"))
+    hashes = hash_texts(text, offsets)
+    columns = {TEXT_BYTES: np.diff(offsets), TEXT_LOW: hashes[:, 0], TEXT_HIGH: hashes[:, 1]}
+    for name, column in columns.items():
+        batch = batch.append_column(name, pa.array(column))
+    return batch
 
 
 def _joined(batches: Sequence[DocumentBatch], otherwise: DocumentBatch) -> DocumentBatch:

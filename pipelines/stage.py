@@ -7,7 +7,7 @@ small JSON files a task, of which one remains.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -194,7 +194,7 @@ class Stage(ABC):
     def write_marker(self, task: int, result: TaskResult) -> None:
         """Notes on disk that a task is done, with its files and counts."""
         with storage.atomic_write(self._marker(task)) as stream:
-            stream.write(orjson.dumps(asdict(result), option=orjson.OPT_SORT_KEYS))
+            stream.write(orjson.dumps(result, option=orjson.OPT_SORT_KEYS))
 
     def read_marker(self, task: int) -> TaskResult | None:
         """The result of a task that an earlier run finished, None if there is none or a file of it is not whole."""

@@ -4,6 +4,7 @@ The events tell what was begun and how fast it went, markers and manifests what 
 work. Costs one pass over the events and a listing of each stage that is not complete.
 """
 
+import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
@@ -13,7 +14,7 @@ import orjson
 
 from .. import locks, storage
 from ..errors import ConfigError
-from ..manifest import NAME, Manifest
+from ..manifest import EMPTY, NAME, Manifest
 from ..progress import duration
 from ..remote import RemotePath
 from ..storage import Location
@@ -91,12 +92,13 @@ def status(output: str | Location) -> Table:
     if held is None:
         raise ConfigError("no run of curate or build was begun here", where=str(root), fix="name the recipe's output")
     stages, last = _read(root)
-    state = "running" if held else "complete" if storage.exists(root / NAME) else "stopped"
+    state = "running" if held else _state(root)
     rows = [["stage", "tasks", "documents", "documents/s", "kept", "retries", "quarantined", "state"]]
     rows += [_row(stage, state) for stage in stages]
     fix = {
         "running": "a run is at work",
         "complete": "complete",
+        "empty": f"complete, and no document is left: midtrain report {root} shows what dropped them",
         "stopped": "no run is at work: the same command goes on where it stopped",
     }
     ago = f"; the last event was {duration(max(time.time() - last, 0.0))} ago" if last else ""
@@ -104,6 +106,12 @@ def status(output: str | Location) -> Table:
     table = [columns(rows)] if stages else []
     text = "\n\n".join([*table, f"{root}: {fix[state]}{ago}"])
     return Table(text, {"output": str(root), "state": state, "last_event": last, "stages": data})
+
+
+def _state(root: Location) -> str:
+    """Of an output that no run is at work in."""
+    names = {NAME: "complete", EMPTY: "empty"}
+    return next((state for name, state in names.items() if storage.exists(root / name)), "stopped")
 
 
 def _row(stage: StageStatus, state: str) -> list[str]:
@@ -150,5 +158,5 @@ def _events(root: Location) -> Iterator[dict[str, Any]]:
         return
     with open(root / EVENTS, "rb") as stream:
         for line in stream:
-            if line.endswith(b"\n"):  # the last one may be on its way
+            with contextlib.suppress(orjson.JSONDecodeError):  # the last one may be on its way, or of a killed run
                 yield orjson.loads(line)

@@ -3,13 +3,17 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..manifest import Manifest
 from ..tables import Table, columns
+from . import length_table
 from .curate import Curated, reasons
+from .mixture_table import loss_lines, table_rows
 from .stage import Stage
 
 if TYPE_CHECKING:  # a curation that finds all done should not wait for what only building needs
     from .build import BuildResult
     from .decide import Looked
+    from .extend import Extension
 
 
 def stages(planned: Sequence[Stage]) -> Table:
@@ -32,18 +36,33 @@ def curated(result: Curated, output: str) -> Table:
     by_rule = [["dropped by", "documents"]]
     by_rule += [[reason, f"{count:,}"] for reason, count in sorted(dropped.items(), key=lambda item: -item[1])]
     table = _by_source(result.stages)
-    text = "\n\n".join(filter(None, [table, columns(by_rule) if dropped else "", where, f"{output}: {did}"]))
+    by_rows = f"kept as row numbers of stages/: midtrain write {output} FOLDER writes plain files of the documents"
+    told = [table, columns(by_rule) if dropped else "", where, by_rows if "rows_of" in result.manifest.options else ""]
+    text = "\n\n".join(filter(None, [*told, f"{output}: {did}"]))
     data = {"output": output, "tasks_run": result.tasks_run, "funnel": result.manifest.counts["funnel"]}
     return Table(text, {**data, "fingerprint": result.manifest.fingerprint})
 
 
+def written(manifest: Manifest, tasks_run: int, folder: str) -> Table:
+    """What was written as plain files, by source."""
+    did = f"{tasks_run} tasks run" if tasks_run else "nothing to do: all was written"
+    rows = [["source", "documents", "text"]]
+    for source, counts in manifest.counts["sources"].items():
+        rows.append([source, f"{counts['kept']:,}", f"{counts['bytes'] / 1e6:,.1f} MB"])
+    sources = {
+        name: {"documents": own["kept"], "bytes": own["bytes"]} for name, own in manifest.counts["sources"].items()
+    }
+    data = {"folder": folder, "tasks_run": tasks_run, "files": len(manifest.files), "sources": sources}
+    return Table(f"{columns(rows)}\n\n{folder}: {len(manifest.files)} files, {did}", data)
+
+
 def looked(result: "Looked", output: str) -> Table:
     """What thresholds would come to, beside what stands there."""
-    now, before = reasons(counts for _, counts in result.stages), reasons(counts for _, counts in result.before)
+    now, before = result.dropped, result.dropped_before
     rows = [["dropped by", "documents", "before"]]
     for reason in sorted({**before, **now}):
-        unknown = result.behind and reason not in now and reason.partition(".")[0] not in result.decided
-        rows.append([reason, "?" if unknown else f"{now.get(reason, 0):,}", f"{before.get(reason, 0):,}"])
+        unknown = result.behind and reason not in now and reason[0] not in result.decided
+        rows.append([".".join(reason), "?" if unknown else f"{now.get(reason, 0):,}", f"{before.get(reason, 0):,}"])
     left, kept = f"{result.stages[-1][1]['kept']:,}", f"{result.before[-1][1]['kept']:,}" if result.before else ""
     if result.behind:
         rows.append([f"left for {result.behind}", left, ""])
@@ -52,6 +71,18 @@ def looked(result: "Looked", output: str) -> Table:
     text = "\n\n".join([_by_source(result.stages), columns(rows), f"{output}: nothing was written{behind}"])
     funnel = [{"stage": name, **counts} for name, counts in result.stages]
     return Table(text, {"output": output, "funnel": funnel, "behind": result.behind})
+
+
+def to_extend(extension: "Extension", planned: Table | None, output: str) -> Table:
+    """What an extension would keep, which stages it would run, and what its phases would draw; None: it stands."""
+    phases = [["phase that stays", "sequences"], *([ref.name, f"{ref.sequences:,}"] for ref in extension.kept)]
+    drawn = [["source", "sequences drawn"], *([name, f"{count:,}"] for name, count in extension.drawn.items())]
+    todo = stages((extension.stages.tokenizer, *extension.stages.shards))
+    did = f"{output}: {'it stands there already' if extension.done else 'nothing was written'}"
+    kept = [{"phase": ref.name, "sequences": ref.sequences} for ref in extension.kept]
+    told = [columns(phases), columns(drawn), planned.text if planned else todo.text, did]
+    data = {"output": output, "done": extension.done, "kept": kept, "drawn": dict(extension.drawn), **todo.data}
+    return Table("\n\n".join(told), {**data, "rows": planned.data["rows"] if planned else []})
 
 
 def _by_source(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
@@ -67,27 +98,13 @@ def _by_source(stages: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
 
 def built(result: "BuildResult", output: str) -> Table:
     """Planned against realised tokens of every source and phase."""
-    rows = [["phase", "source", "share", "planned", "realised", "sequences", "padding", "epochs", "dropped"]]
-    for row in result.rows:
-        stored = row["tokens"] + row["padding"]
-        rows.append(
-            [
-                row["phase"],
-                row["source"],
-                f"{row['share']:.4g}",
-                f"{row['planned_tokens']:,}",
-                f"{row['tokens']:,}",
-                f"{row['sequences']:,}",
-                f"{100 * row['padding'] / stored:.2f} %" if stored else "",
-                f"{row['epochs']:.3f}",
-                f"{row['dropped_documents']:,}",
-            ]
-        )
-    sources = [["source", "documents", "tokens", "held out"]]
+    rows = table_rows(result.rows, realised=True)
+    sources = [["source", "documents", "tokens", "supervised", "held out"]]
     in_order = dict.fromkeys([*(row["source"] for row in result.rows), *sorted(result.manifest.counts)])
     for name in in_order:
         part, held = (result.manifest.counts[name][kind] for kind in ("part", "held_out"))
-        sources.append([name, f"{part['documents']:,}", f"{part['tokens']:,}", f"{held['documents']:,}"])
+        share = f"{part['supervised']:,} ({100 * part['supervised'] / max(part['tokens'], 1):.1f} %)"
+        sources.append([name, f"{part['documents']:,}", f"{part['tokens']:,}", share, f"{held['documents']:,}"])
     words = f"tokenizer of {result.manifest.options['tokenizer']['vocab_size']:,} words"
     did = f"{result.tasks_run} tasks run" if result.planned else "nothing to do: every stage was done"
     data = {
@@ -95,6 +112,22 @@ def built(result: "BuildResult", output: str) -> Table:
         "tasks_run": result.tasks_run,
         "rows": list(result.rows),
         "sources": result.manifest.counts,
+        "lengths": list(result.lengths),
     }
-    text = "\n\n".join([columns(sources), columns(rows), words, f"{output}: {did}"])
+    bound = "error is realised less requested: half a sequence a source at most"
+    seen = [f"{one['source']} {one['id']}, {one['tokens']:,} tokens: {one['text']!r}" for one in result.documents]
+    losses = "\n".join(loss_lines(result.rows))
+    lost = length_table.with_losses(result.lengths)
+    tables = [f"{length_table.title(one)}\n{columns(length_table.grid(one))}" for one in lost]
+    told = [
+        columns(sources),
+        columns(rows),
+        bound,
+        *filter(None, [losses]),
+        *tables,
+        *filter(None, ["\n".join(seen)]),
+        words,
+        f"{output}: {did}",
+    ]
+    text = "\n\n".join(told)
     return Table(text, {**data, "fingerprint": result.manifest.fingerprint})

@@ -6,31 +6,34 @@ about a second per 10 MB.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from .. import storage
 from ..manifest import OutputFile
+from ..mixtures.encoders.tokenizer_kinds import FILE_NAMES
 from ..mixtures.schema import TokenizerSpec
-from ..mixtures.tokenizers import Tokenizer, train
+from ..mixtures.tokenizer_identity import SETTINGS
+from ..mixtures.tokenizer_training import train
+from ..mixtures.tokenizers import Tokenizer
 from . import footprints
 from .curated import Selection
 from .held_out_stages import HeldOut
 from .stage import LocalStage, Stage, TaskResult
 
-FILE = "tokenizer.json"
 DEFAULT_END = "<|end|>"  # of tokenizers that we train
 
 
 @dataclass(frozen=True)
 class BuildTokenizer(LocalStage):
-    """One task that leaves `tokenizer.json`."""
+    """One task that leaves the tokenizer's file, and beside one of tiktoken what was named for it."""
 
     spec: TokenizerSpec
     held_out: HeldOut
     selections: tuple[Selection, ...]
+    needed: tuple[str, ...] = ()  # special tokens of templates, as `needed_tokens`, where it is trained
 
     @property
     def name(self) -> str:
@@ -43,13 +46,18 @@ class BuildTokenizer(LocalStage):
         return (self.held_out,) if self.spec.train else ()
 
     def options(self) -> dict[str, Any]:
-        """The file's hash, or the size and the documents it is trained on."""
-        if self.spec.path is not None:
-            opened = Tokenizer.open(self.spec.path, self.spec.end_of_document)
-            return {"hash": opened.hash, "end_of_document": self.spec.end_of_document}
+        """The file's hash, or the size and the documents it is trained on; and the token that ends documents.
+
+        Whether that one was named or found is no difference, and neither are a path and the names of sources.
+        """
+        if self.spec.train is None:
+            opened = open_given(self.spec)
+            return {"hash": opened.hash, "end_of_document": opened.end_of_document_text}
         return {
-            "train": self.spec.model_dump(mode="json"),
-            "sources": [selection.record() for selection in self.selections],
+            "vocab_size": self.spec.train.vocab_size,
+            "end_of_document": self.spec.end_of_document or DEFAULT_END,
+            "trained_on": [selection.record() for selection in self.selections],
+            **({"special_tokens": list(self.needed)} if self.needed else {}),
         }
 
     def memory(self) -> int:
@@ -65,22 +73,30 @@ class BuildTokenizer(LocalStage):
     @property
     def path(self) -> Path:
         """Where the tokenizer stands once the stage is done."""
-        return self.folder / FILE
+        return self.folder / self.finished().files[0].path
 
     def open(self) -> Tokenizer:
-        """The tokenizer, once the stage is done."""
+        """The tokenizer, once the stage is done; a process opens it once."""
+        return _opened(self.path, self._end)
+
+    @property
+    def _end(self) -> str | None:
         end = self.spec.end_of_document
-        return Tokenizer.open(self.path, end if self.spec.path else end or DEFAULT_END)
+        return end if self.spec.path else end or DEFAULT_END
 
     def run(self, task: int) -> TaskResult:
         """Copies or trains it."""
         if self.spec.path is not None:
-            given = Tokenizer.open(self.spec.path, self.spec.end_of_document)  # the path may be that of its folder
-            with storage.atomic_write(self.path) as stream:
-                stream.write(storage.read_bytes(given.path))
-        elif self.spec.train is not None:
-            train(self._texts(), self.spec.train.vocab_size, self.spec.end_of_document or DEFAULT_END, self.path)
-        return TaskResult((OutputFile.of(self.folder, FILE, self.open().vocab_size),), {})
+            path = open_given(self.spec).write(self.folder)
+        else:
+            path = self.folder / FILE_NAMES["tokenizer.json"]
+            size = self.spec.train.vocab_size if self.spec.train else 0
+            train(self._texts(), size, self.spec.end_of_document or DEFAULT_END, path, needed=self.needed)
+        files = [OutputFile.of(self.folder, path.name, Tokenizer.open(path, self._end).vocab_size)]
+        beside = path.with_name(f"{path.name}{SETTINGS}")
+        if beside.exists():
+            files.append(OutputFile.of(self.folder, beside.name, 0))
+        return TaskResult(tuple(files), {})
 
     def _texts(self) -> Iterator[str]:
         for selection in self.selections:
@@ -88,3 +104,18 @@ class BuildTokenizer(LocalStage):
                 for batch in selection.read(part, ["id", "messages", "text"]):
                     kept = pa.array(~self.held_out.contains(batch))
                     yield from batch.filter(kept).column("text").to_pylist()
+
+
+def open_given(spec: TokenizerSpec) -> Tokenizer:
+    """The tokenizer that a mixture names, with what it names for it.
+
+    Raises:
+        ConfigError: no such file, not a tokenizer, or no end of document.
+    """
+    return Tokenizer.open(str(spec.path), spec.end_of_document, spec.pattern, spec.special_tokens)
+
+
+@lru_cache(maxsize=2)
+def _opened(path: Path, end_of_document: str | None) -> Tokenizer:
+    """The file's folder is named by its fingerprint, so it does not change."""
+    return Tokenizer.open(path, end_of_document)

@@ -50,7 +50,8 @@ class StepVerdict:
         outcome: `kept`, `dropped`, `raised`, or `not reached`: an earlier step dropped the document, and the verdicts
             say what this one would have said.
         rules: in their order.
-        partner: the document that was kept in its place.
+        partner: the document that was kept in its place; `partner_source` is its source, where the run recorded it,
+            and `partner_became` says what became of it.
         error: what the step raised.
     """
 
@@ -59,6 +60,8 @@ class StepVerdict:
     outcome: str
     rules: tuple[RuleVerdict, ...] = ()
     partner: str | None = None
+    partner_source: str | None = None
+    partner_became: str = ""
     error: str = ""
 
     @property
@@ -126,7 +129,8 @@ def by_text(document: pa.RecordBatch, steps: Sequence[Step], trail: Trail) -> pa
             continue
         if trail.ended and not options.scored:
             trail.add(StepVerdict(step.name, step.place, NOT_REACHED))
-            break  # it may have been left with any text
+            trail.notes.append(f"{step.label} has no scores and may leave any text: what follows it is not known")
+            break
         after, verdict = _asked(step, options, batch)
         trail.add(verdict)
         if after is None:
@@ -143,8 +147,9 @@ def recorded(step: str, place: int, row: Mapping[str, object]) -> StepVerdict:
         low, high = (threshold, None) if value < threshold else (None, threshold)
     known = value if isinstance(value, float) else None
     rule = RuleVerdict(str(row["rule"]), known, low, high, DROPPED, "")
-    partner = row["partner"]
-    return StepVerdict(step, place, DROPPED, (rule,), None if partner is None else str(partner))
+    partner, source = (row.get(name) for name in ("partner", "partner_source"))
+    partner, source = (None if one is None else str(one) for one in (partner, source))
+    return StepVerdict(step, place, DROPPED, (rule,), partner, source)
 
 
 def _asked(step: Step, options: Filter, document: DocumentBatch) -> tuple[DocumentBatch | None, StepVerdict]:

@@ -17,11 +17,13 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 from midtrain import cli, storage
+from midtrain.manifest import Manifest
 from midtrain.mixtures import schema, tasks
 from midtrain.pipelines import build as builds
 from midtrain.pipelines import curate as curation
 from midtrain.pipelines import recipe as recipes
 from midtrain.pipelines.processes import local
+from midtrain.pipelines.read_parts import read_part
 from midtrain.progress import Progress
 
 WORDS = (
@@ -193,18 +195,22 @@ class Workshop:
         return {str(path): storage.hash_file(folder / path) for path in sorted(paths)}
 
     def events(self, output: str) -> list[dict[str, Any]]:
-        """The lines of `events.jsonl`."""
+        """The whole lines of `events.jsonl`, to which a run may be writing."""
         path = self.root / output / "events.jsonl"
-        return [orjson.loads(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        written = path.read_bytes().rpartition(b"\n")[0] if path.exists() else b""
+        return [orjson.loads(line) for line in written.splitlines()]
 
     def finished(self, output: str) -> list[tuple[str, int]]:
         """Folder and number of every task that ended, in the order of `events.jsonl`."""
         return [(e["folder"], e["task"]) for e in self.events(output) if e["event"] == "task_finished"]
 
     def rows(self, output: str, below: str = "") -> list[dict[str, Any]]:
-        """The rows of all `part-*.parquet` of the newest result's last stage, or of a folder below it."""
-        manifest = orjson.loads((self.root / output / "manifest.json").read_bytes())
-        folder = (self.root / output / manifest["files"][0]["path"]).parent / below
+        """The documents of the newest result, as its manifest names them, or the rows of a folder of its last stage."""
+        paths = [Path(file.path) for file in Manifest.read(self.root / output).files]
+        if not below:
+            batches = [batch for path in paths for batch in read_part(self.root / output / path)]
+            return [row for batch in batches for row in batch.to_pylist()]
+        folder = self.root / output / Path(*paths[0].parts[:2]) / below
         return [row for path in sorted(folder.glob("part-*.parquet")) for row in pq.read_table(path).to_pylist()]
 
 
@@ -346,7 +352,10 @@ def _runs(pid: int) -> bool:
     return state not in ("Z", "X")
 
 
-def pytest_configure(config: pytest.Config) -> None:  # the tests are no package that stores.py could be imported from
-    spec: Any = importlib.util.spec_from_file_location("stores", Path(__file__).with_name("stores.py"))
-    spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
-    config.pluginmanager.register(module)
+def pytest_configure(config: pytest.Config) -> None:  # the tests are no package that these could be imported from
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # of a shell's background job, and its children's
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in ("stores", "plain_pieces"):
+        spec: Any = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        spec.loader.exec_module(module := importlib.util.module_from_spec(spec))
+        config.pluginmanager.register(module)

@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import logging
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import pytest
 
 ACCESS_KEY = "AKIATESTTESTTEST"
 BEGUN_WITHIN = 60.0  # seconds
+PORTS = range(20_000, 32_000)  # below those that Linux gives to connections
+PROCESSES = 8  # of tests side by side, each with ports of its own
 SECRET = "wJalrXUtnFEMI-K7MDENG-recognisable"  # of the store of the tests: no file and no line may hold it
 
 
@@ -105,12 +108,17 @@ def _wait_until(condition: Callable[[], object]) -> None:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing listens at."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in sockets]
+    """Ports of loopback that nothing listens at, and that neither connections nor the tests beside these take."""
+    process = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % PROCESSES
+    found: list[int] = []
+    for port in random.SystemRandom().sample(PORTS[process::PROCESSES], len(PORTS) // PROCESSES):
+        if len(found) == count:
+            break
+        with contextlib.suppress(OSError), socket.socket() as one:
+            one.bind(("127.0.0.1", port))
+            found.append(port)
+    assert len(found) == count, f"fewer than {count} ports of {PORTS} are free"
+    return found
 
 
 def listens(port: int) -> bool:

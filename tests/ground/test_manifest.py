@@ -2,6 +2,7 @@
 
 import orjson
 import pytest
+import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 from midtrain.errors import RunError
@@ -103,11 +104,11 @@ def test_changed_bytes_of_the_same_size_are_found_by_hash(stage):
         lambda data: b"[]",
         lambda data: b"{}",
         lambda data: b"\xff",
-        lambda data: orjson.dumps({**data, "extra": 1}),
-        lambda data: orjson.dumps({**data, "files": 5}),
-        lambda data: orjson.dumps({**data, "files": [{"path": "x"}]}),
-        lambda data: orjson.dumps({key: value for key, value in data.items() if key != "fingerprint"}),
-        lambda data: orjson.dumps(data)[:-1],
+        orjson.dumps,
+        lambda data: sealed({**data, "extra": 1}),
+        lambda data: sealed({**data, "files": 5}),
+        lambda data: sealed({**data, "files": [{"path": "x"}]}),
+        lambda data: sealed({key: value for key, value in data.items() if key != "fingerprint"}),
     ],
 )
 def test_what_is_not_a_manifest_is_said_to_be_none(stage, change):
@@ -116,3 +117,32 @@ def test_what_is_not_a_manifest_is_said_to_be_none(stage, change):
     file.write_bytes(change(orjson.loads(file.read_bytes())))
     with pytest.raises(RunError, match="is not a manifest"):
         Manifest.read(folder)
+
+
+def sealed(data: dict[str, object]) -> bytes:
+    """The bytes of a manifest that says this, under a seal of its own."""
+    rest = orjson.dumps({key: value for key, value in data.items() if key != "seal"})[1:]
+    return b'{\n  "seal": "' + xxhash.xxh3_128_hexdigest(rest).encode() + b'",' + rest
+
+
+def test_a_manifest_that_says_what_another_program_sealed_is_read(stage):
+    folder, manifest = stage
+    (folder / NAME).write_bytes(sealed(orjson.loads((folder / NAME).read_bytes())))
+    assert Manifest.read(folder) == manifest
+
+
+def test_no_byte_of_a_manifest_changes_unseen(stage):
+    folder, _ = stage
+    whole = (folder / NAME).read_bytes()
+    assert orjson.loads(whole)["seal"] in whole.decode()
+    for place in range(len(whole)):
+        for changed in (whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :], whole[:place]):
+            (folder / NAME).write_bytes(changed)
+            with pytest.raises(RunError) as caught:
+                Manifest.read(folder)
+            assert caught.value.where == str(folder / NAME)
+            assert "remove it and run" in caught.value.fix
+    for more in (b" ", b"\n", b"}"):
+        (folder / NAME).write_bytes(whole + more)
+        with pytest.raises(RunError, match="changed since"):
+            Manifest.find(folder)

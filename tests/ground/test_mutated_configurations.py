@@ -177,9 +177,21 @@ MUTATIONS = [
     Mutation("curate", "count: 20", "form: fact", ("the key form stands twice", "first in line 21")),
     Mutation("curate", "path: docs.jsonl", "path: dcos.jsonl", ("sources.0.path: ", "no such file")),
     Mutation("curate", "    path: docs.jsonl\n", "", ("sources.0: a source needs a path",), "- name: docs"),
-    Mutation("build", "tokens: 1K\n", "\n", ("phases.0.tokens: the key tokens is missing",), "- name: pretrain"),
+    Mutation(
+        "build",
+        "tokens: 1K\n",
+        "\n",
+        ("phase pretrain, source web: a share of nothing", "tokens, sequences or a f"),
+        "web: 0",
+    ),
     Mutation("build", "web: 0.25", "chains: 0.25", ("the key chains stands twice",), "chains:\n        share"),
-    Mutation("build", "        share: 0.75\n", "", ("phases.0.weights.chains.share: ",), "chains:\n        lo"),
+    Mutation(
+        "build",
+        "        share: 0.75\n",
+        "",
+        ("phases.0.weights.chains: a weight is one of share",),
+        "chains:\n        lo",
+    ),
     Mutation("train", "shards: out/shards\n", "", ("shards: the key shards is missing",), "name: tiny"),
     Mutation("train", "keep: 3", "every: 3", ("checkpoint.every: the key every stands twice",), "every: 3"),
     # Types and shapes.
@@ -189,7 +201,7 @@ MUTATIONS = [
     Mutation("curate", "text: body", "text: 5", ("sources.0.fields.text: must be text",)),
     Mutation("curate", "name: sums", "name: docs", ("sources.1.name: two sources",), "docs\n    path: su"),
     Mutation("build", "weights:\n      web: 0.25", "weights:\n      - web", ("not YAML",), "chains:\n        share"),
-    Mutation("build", "web: 0.25", "web: high", ("phases.0.weights.web: must be a number or a mapping",)),
+    Mutation("build", "web: 0.25", "web: high", ("phases.0.weights.web: a share is a number from 0 to 1",)),
     Mutation("build", "seed: 1", "seed: one", ("seed: must be a whole number",)),
     Mutation("build", "  train:\n    vocab", "  - train:\n    - vocab", ("tokenizer: must be text",), "tokenizer:"),
     Mutation("train", "held_out: true", "held_out: 1", ("evaluate.held_out: must be true or false",)),
@@ -201,8 +213,8 @@ MUTATIONS = [
     Mutation("curate", "min_words: 2", "min_words: 1e-3", ("gopher_quality.min_words: must be a whole number",)),
     Mutation("curate", "count: 20", "count: -20", ("sources.2.count: Input should be greater than 0",)),
     Mutation("curate", "[4, 5]", "[4, 500]", ("sources.2.steps.1: ", "modular_chain"), "steps: [4"),
-    Mutation("build", "share: 0.75", "share: 0.7", ("phases.0.weights: the weights sum to 0.95",), "weights:"),
-    Mutation("build", "web: 0.25", "web: -0.25", ("phases.0.weights.web: Input should be greater",)),
+    Mutation("build", "share: 0.75", "share: 0.7", ("the weights do not sum to 1", "0.95"), "weights:"),
+    Mutation("build", "web: 0.25", "web: -0.25", ("phases.0.weights.web: a share is a number from 0 to 1",)),
     Mutation("build", "tokens: 1K", "tokens: 1KB", ("phases.0.tokens: not a count",)),
     Mutation("build", "tokens: 1K", "tokens: 1e-3", ("phases.0.tokens: must be a whole number",)),
     Mutation("build", "held_out: 10%", "held_out: 110%", ("sources.0.held_out: a share",)),
@@ -311,7 +323,7 @@ from midtrain import cli
 try:
     cli.main()
 finally:
-    print(sorted({"torch", "ray", "transformers"} & set(sys.modules)))
+    print(sorted({"torch", "ray", "transformers", "numba"} & set(sys.modules)))
 """
 
 
@@ -319,7 +331,7 @@ finally:
     ("verb", "old", "new", "says"),
     [
         ("curate", "min_words: 2", "min_word: 2", "did you mean min_words?"),
-        ("build", "share: 0.75", "share: 0.7", "sum to 0.95"),
+        ("build", "share: 0.75", "share: 0.7", "do not sum to 1"),
         ("train", "name: muon", "name: moun", "did you mean muon?"),
     ],
 )
@@ -333,8 +345,8 @@ def test_the_real_command_answers_at_once_and_without_torch(folder: Path, verb: 
     assert process.stdout == "[]\n"
     assert says in process.stderr
     assert "Traceback" not in process.stderr
-    # Of the processor, so that a busy machine does not fail the test.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
+    # Of the processor, so that a busy machine does not fail the test: a third of a second on a fast one.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
 
 
 def test_the_installed_command_is_the_same(folder: Path):

@@ -55,6 +55,22 @@ def test_events_are_whole_lines_in_the_order_of_writing(tmp_path):
     assert before - 1 <= first["time"] <= second["time"] <= time.time() + 1
 
 
+def test_half_a_line_of_a_killed_run_spoils_no_other(tmp_path):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(b'{"event":"run_started"}\n{"event":"task_st')
+    events = Events(path)
+    events.write("task_started", {"task": 1})
+    events.write("task_finished", {"task": 1})
+    lines = path.read_bytes().split(b"\n")
+    assert lines[1] == b'{"event":"task_st'
+    assert [orjson.loads(lines[place])["event"] for place in (0, 2, 3)] == [
+        "run_started",
+        "task_started",
+        "task_finished",
+    ]
+    assert lines[4:] == [b""]
+
+
 def test_no_path_no_events(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Events(None).write("x", {})

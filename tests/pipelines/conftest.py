@@ -20,7 +20,7 @@ from midtrain.filters.document import SCHEMA
 from midtrain.manifest import Manifest
 from midtrain.pipelines.executor import InProcess, Job, run_job
 from midtrain.pipelines.executor import Outcome as JobOutcome
-from midtrain.pipelines.parts import kept_parts, read_part
+from midtrain.pipelines.read_parts import kept_parts, read_part
 
 
 @pytest.fixture(autouse=True)

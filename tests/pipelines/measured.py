@@ -9,7 +9,7 @@ import sys
 
 import orjson
 from midtrain.mixtures import schema
-from midtrain.pipelines import budget, build, curate, inputs, processes, recipe
+from midtrain.pipelines import budget, build_stages, curate, inputs, processes, recipe
 from midtrain.pipelines.estimates import in_order
 from midtrain.pipelines.executor import InProcess
 from midtrain.pipelines.stage import Tally
@@ -36,7 +36,7 @@ def stages():
     if len(sys.argv) == 3:
         return in_order(curate.plan(loaded)[-1])
     curate.curate(loaded, InProcess(), Progress(shown=False))
-    found = build.stages_of(schema.load(sys.argv[3], ()))
+    found = build_stages.stages_of(schema.load(sys.argv[3], ()))
     return [stage for shards in found.shards for stage in in_order(shards)]
 
 

@@ -253,6 +253,7 @@ def test_memory_beside_a_mapped_file_counts(tmp_path):
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
             array = np.frombuffer(mapped, np.uint8)
             copy = array.copy()
+            time.sleep(3 * budget.LOOK_EVERY)  # so that one look sees both
             del array, copy
 
     assert held(read) - nothing == pytest.approx(128 * MIB, rel=0.3)

@@ -199,17 +199,17 @@ def test_two_runs_do_not_work_in_one_folder(corpus, processes, wait_until):
 def test_a_part_cut_short_is_found_by_the_next_run(corpus, midtrain):
     corpus.curate()
     before = corpus.hashes("out")
-    part = next(path for path in (corpus.root / "out/stages").rglob("part-*.parquet") if "exact" in str(path))
+    part = next((corpus.root / "out/stages").glob("exact_dedup-*/rows/part-*.parquet"))
     part.write_bytes(part.read_bytes()[:-1])
     said = midtrain("curate", corpus.root / "recipe.yaml", "--workers", 0)
     assert said.code == 1
     assert f"{part}: the file was cut short" in said.err
-    shutil.rmtree(part.parent)  # as the error says
+    shutil.rmtree(part.parents[1])  # as the error says
     assert midtrain("curate", corpus.root / "recipe.yaml", "--workers", 0).code == 0
     assert corpus.hashes("out") == before
 
 
-@pytest.mark.parametrize("content", [b"", b"\n\n \n", gzip.compress(b"")])
+@pytest.mark.parametrize("content", [b"", b"\n\n \n", gzip.compress(b"", mtime=0)])
 def test_a_source_without_a_document_is_an_error(corpus, midtrain, content):
     path = corpus.root / ("data/a.jsonl.gz" if content[:1] == b"\x1f" else "data/a.jsonl")
     path.write_bytes(content)

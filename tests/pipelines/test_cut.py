@@ -62,16 +62,19 @@ def written(tmp_path, compress):
     block=st.integers(1, 40),
     ended=st.booleans(),
     name=st.sampled_from(["a.jsonl.gz", "a.jsonl.zst"]),
+    plain=st.booleans(),
 )
-def test_pieces_are_the_stream_cut_behind_lines(tmp_path_factory, compress, lines, piece, block, ended, name):
+def test_pieces_are_the_stream_cut_behind_lines(tmp_path_factory, compress, lines, piece, block, ended, name, plain):
     content = b"\n".join(lines) + b"\n" * ended
     path = tmp_path_factory.mktemp("cut") / name
     path.write_bytes(compress(content, name))
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(cut, "BLOCK", block)
+        patched.setattr(cut, "PLAIN", 1 << 20 if plain else 0)
         stage = cutting(path, piece)
         manifest = done(stage)
-    found = contents(stage)
+        assert all(file.path.endswith(".lz4") != plain for file in manifest.files)
+        found = contents(stage)
     assert b"".join(found) == content
     for one in found[:-1]:
         assert len(one) >= piece
@@ -79,6 +82,17 @@ def test_pieces_are_the_stream_cut_behind_lines(tmp_path_factory, compress, line
         assert one.find(b"\n", piece - 1) == len(one) - 1  # no line more than it must hold
     assert [file.rows for file in manifest.files] == [one.count(b"\n") for one in found]
     assert manifest.counts["bytes"] == len(content)
+
+
+def test_pieces_stay_in_order_though_their_numbers_are_not_as_text(tmp_path):
+    (tmp_path / "a.jsonl.gz").write_bytes(b"")
+    stage = cutting(tmp_path / "a.jsonl.gz", 100)
+    sizes = {f"{number:05d}": number + 1 for number in range(100_003)}
+    Manifest(stage.name, stage.version, stage.fingerprint, counts={"pieces": {"00000": sizes}}).write(stage.folder)
+    (pieces,) = stage.pieces.values()
+    assert [piece.size for piece in pieces] == list(range(1, 100_004))
+    assert pieces[-1].start == sum(range(1, 100_003))
+    assert "piece-00000-100002" in pieces[-1].path
 
 
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
@@ -136,6 +150,7 @@ def test_a_full_disk_is_not_taken_for_a_damaged_stream(written, monkeypatch):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(cut.pa, "Codec", lambda *of, **options: Full())
+    monkeypatch.setattr(cut, "PLAIN", 0)
     with pytest.raises(OSError, match="No space"):
         cutting(written("a.jsonl.gz", b"x\n" * 100), 50).run(0)
 

@@ -86,3 +86,35 @@ def test_a_damaged_file_is_named(tmp_path, damage):
     with pytest.raises(RunError, match="the file is damaged") as wrong:
         exchange.read([tmp_path / "good", tmp_path / "bad"], 0, SCHEMA)
     assert wrong.value.where == str(tmp_path / "bad")
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.integers(1, 5).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.lists(st.integers(0, n - 1)), max_size=5)))
+)
+def test_blocks_are_read_as_one(tmp_path_factory, case: tuple[int, list[list[int]]]):
+    partitions, blocks = case
+    folder = tmp_path_factory.mktemp("exchange")
+    expected: dict[int, list[int]] = {partition: [] for partition in range(partitions)}
+    with exchange.Writer(folder, "a", SCHEMA, partitions) as writer:
+        for partition in blocks:
+            numbers = list(range(writer.rows, writer.rows + len(partition)))
+            writer.write(rows(numbers), np.array(partition, np.int64))
+            for number, where in zip(numbers, partition, strict=True):
+                expected[where].append(number)
+        assert writer.finish().rows == sum(map(len, blocks))
+    for partition in range(partitions):
+        assert exchange.read([folder / "a"], partition, SCHEMA).column("number").to_pylist() == expected[partition]
+        some = [one.column("number").to_pylist() for one in exchange.batches([folder / "a"] * 2, partition)]
+        assert [number for one in some for number in one] == expected[partition] * 2
+
+
+def test_a_writer_that_fails_leaves_nothing(tmp_path):
+    def fail() -> None:
+        with exchange.Writer(tmp_path, "a", SCHEMA, 2) as writer:
+            writer.write(rows([1]), np.array([1]))
+            raise RuntimeError("gone")
+
+    with pytest.raises(RuntimeError, match="gone"):
+        fail()
+    assert list(tmp_path.iterdir()) == []

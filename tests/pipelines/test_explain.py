@@ -1,6 +1,9 @@
 """Explaining a document: every rule's value, from scores or by judging again, agrees with what the run recorded."""
 
 import dataclasses
+import os
+import re
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -11,6 +14,7 @@ from midtrain.filters.document import SCHEMA, DocumentBatch
 from midtrain.filters.gopher_quality import GopherQuality
 from midtrain.pipelines import explain_text, inputs
 from midtrain.pipelines.explain import explain
+from midtrain.pipelines.read_parts import read_part
 from midtrain.pipelines.readers.records import derived_id
 
 STEPS = [
@@ -106,6 +110,77 @@ def test_a_copy_names_the_document_that_was_kept(corpus, scores, outcome):
     assert f"dropped for {row[6]}" in explain_text.table([trail], row[0]).text
 
 
+@pytest.fixture(scope="module")
+def similar(tmp_path_factory, curated_workshop):
+    """A workshop whose b holds near copies of a's first 40 documents, a few of which later steps drop."""
+    found = type(curated_workshop)(tmp_path_factory.mktemp("similar"))
+    texts = found.texts(90, seed=5)
+    near = [text.replace(" ", " changed ", 1) for text in texts[:40]]
+    found.jsonl("a.jsonl", found.records("a", texts))
+    found.jsonl("b.jsonl", found.records("b", near))
+    sources = [{"name": n, "path": f"{found.root}/data/{n}.jsonl"} for n in ("a", "b")]
+    steps = [{"minhash_dedup": {"max_loss": None, "threshold": 0.7, "min_recall": 0}}, {"length": {"max_chunks": 60}}]
+    steps += [{"exact_dedup": {}}, {"gopher_quality": {"min_words": 30}}]
+    for name, scores in (("out", False), ("scored", True)):
+        found.curate(sources=sources, steps=steps, output=str(found.root / name), scores=scores)
+    return found
+
+
+@pytest.mark.parametrize("output", ["out", "scored"])
+def test_a_near_copy_names_its_partner_the_similarity_and_what_became_of_it(similar, outcome, output):
+    out = similar.root / output
+    found = outcome(out)
+    left = {row[0]: f"dropped later by {row[2]}.{row[3]}" for row in found.dropped if row[3] != "duplicate"}
+    kept = {row["id"]: row["source"] for row in found.kept}
+    seen = {"kept": 0, "left": 0}
+    for identity, source, step, rule, value, threshold, partner in found.dropped:
+        if (step, rule) != ("minhash_dedup", "duplicate"):
+            continue
+        (trail,) = explain(out, identity)
+        verdict = next(one for one in trail.steps if one.outcome == "dropped")
+        assert (trail.source, verdict.step, verdict.partner) == (source, step, partner)
+        assert verdict.rules[0].value == value >= verdict.rules[0].high == threshold == 0.7
+        assert verdict.partner_source == ("a" if partner.startswith("a") else "b")
+        if partner in kept:
+            assert verdict.partner_became.startswith(f"kept: {out}/stages/gopher_quality-")
+            assert is_at(verdict.partner_became, partner)
+            seen["kept"] += 1
+        else:
+            assert verdict.partner_became == left[partner]
+            seen["left"] += 1
+        text = explain_text.table([trail], identity).text
+        line = f"minhash_dedup: {value:.4f} similar, for {partner} of source {verdict.partner_source}, "
+        assert line + verdict.partner_became in text.splitlines()
+    assert min(seen.values()) >= 3
+
+
+def is_at(told, identity):
+    """Whether a document of the id stands where `became` says."""
+    path, row = re.fullmatch(r"kept: (.*), row ([\d,]+)", told).groups()
+    ids = [one for batch in read_part(Path(path), ["id"]) for one in batch.column("id").to_pylist()]
+    return ids[int(row.replace(",", ""))] == identity
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_of_documents_of_one_id_the_right_one_is_told_as_the_copy(corpus, scores):
+    """The longest is kept, which is neither the first nor the last."""
+    (text,) = corpus.texts(1, seed=9)
+    versions = [text, text + " the stone", text + " the stone of the river", text + " the"]
+    corpus.jsonl("a.jsonl", [{"id": "same", "text": one} for one in versions])
+    source = {"name": "a", "path": f"{corpus.root}/data/a.jsonl"}
+    steps = [{"minhash_dedup": {"max_loss": None, "threshold": 0.6, "min_recall": 0}}, {"length": {"max_chunks": 500}}]
+    corpus.curate(sources=[source], steps=steps, scores=scores)
+    trails = explain(corpus.root / "out", "same")
+    assert [trail.ended for trail in trails] == [
+        *["dropped by minhash_dedup.duplicate"] * 2,
+        "kept",
+        "dropped by minhash_dedup.duplicate",
+    ]
+    assert all(not trail.notes for trail in trails)
+    for trail in (trails[0], trails[1], trails[3]):
+        assert is_at(trail.steps[0].partner_became, "same")
+
+
 @pytest.mark.parametrize("scores", [False, True])
 def test_all_documents_of_an_id_are_told(corpus, scores, midtrain):
     texts = ["short", *corpus.texts(3), corpus.texts(1)[0]]
@@ -115,10 +190,23 @@ def test_all_documents_of_an_id_are_told(corpus, scores, midtrain):
     assert len(trails) == 5
     assert [trail.ended for trail in trails].count("dropped by exact_dedup.duplicate") == 1
     assert trails[0].ended == "dropped by gopher_quality.words"
-    assert trails[4].notes == ["4 documents of this id stood in one part: the barrier's are its last"]
+    assert trails[4].notes == []
     assert trails[4].ended == "dropped by exact_dedup.duplicate"
     data = orjson.loads(midtrain("explain", corpus.root / "out", "same", "--json").out)
     assert [one["ended"] for one in data["documents"]] == [trail.ended for trail in trails]
+
+
+def test_an_id_gives_the_terminal_no_commands(corpus, midtrain):
+    identity = "\x1b[31mred\x9b1m\x07"
+    corpus.jsonl("a.jsonl", [{"id": identity, "text": "A text."}, {"id": "b", "text": "A longer text."}])
+    source = {"name": "a", "path": str(corpus.root / "data/a.jsonl")}
+    corpus.curate(sources=[source], steps=[{"length": {"min_bytes": 10}}])
+    said = midtrain("explain", corpus.root / "out", identity)
+    assert said.out.startswith("�[31mred�1m� of source a: dropped by length.bytes")
+    missing = midtrain("explain", corpus.root / "out", "red")
+    assert (missing.code, "did you mean �[31mred�1m�?" in missing.err) == (2, True)
+    told = orjson.loads(midtrain("explain", corpus.root / "out", identity, "--json").out)
+    assert told["documents"][0]["id"] == identity
 
 
 @pytest.mark.parametrize("scores", [False, True])
@@ -197,8 +285,16 @@ def test_an_unknown_id_is_an_error_with_one_that_is_like_it(corpus, midtrain):
     assert midtrain("explain", corpus.root / "out", "something else altogether").code == 2
 
 
+@pytest.mark.parametrize("scores", [False, True])
+def test_an_id_that_is_not_utf_8_is_one_that_no_document_has(corpus, midtrain, scores):
+    corpus.curate(steps=STEPS, scores=scores)
+    said = midtrain("explain", corpus.root / "out", os.fsdecode(b"a1\xff"))
+    assert (said.code, said.out) == (2, "")
+    assert "no document has the id a1\\udcff" in said.err
+
+
 def test_what_is_no_curated_output_is_told(built_workshop, workshop):
-    with pytest.raises(ConfigError, match="no curated output") as caught:
+    with pytest.raises(ConfigError, match="not a curated output") as caught:
         explain(built_workshop.root / "shards", "a1")
     assert caught.value.seen == "an output of build"
     with pytest.raises(ConfigError, match="no curated output"):

@@ -10,6 +10,7 @@ from midtrain.filters.gopher_repetition import GopherRepetition
 from midtrain.filters.language import Language
 from midtrain.filters.length import Length
 from midtrain.pipelines import footprints
+from midtrain.pipelines.duplicates import index_stages, sizes
 from midtrain.pipelines.recipe import Step
 
 SIZES = st.integers(0, 1 << 34)
@@ -19,11 +20,19 @@ ASKED = {
     "deciding": lambda size: footprints.deciding(size, size, 20),
     "keys": lambda size: footprints.keys(size, size // 1000),
     "choice": footprints.choice,
+    "bands": lambda size: footprints.bands(size, 1000, 14),
+    "buckets": footprints.buckets,
+    "components": footprints.components,
+    "members": lambda size: footprints.members(size, 1000, 14),
+    "indexing": lambda size: footprints.indexing(size, 1000),
+    "entries": footprints.entries,
+    "similar": lambda size: footprints.similar(size),
     "held_out_keys": lambda size: footprints.held_out_keys(size, 1000, True),
     "held_out": footprints.held_out,
     "training": footprints.training,
     "encoding": footprints.encoding,
     "writing_shards": footprints.writing_shards,
+    "packing": lambda size: footprints.packing(size, size // 10),
     "with_document": lambda size: footprints.with_document(footprints.WORKER, size),
 }
 
@@ -38,6 +47,19 @@ def test_more_to_do_never_needs_less(name, one, two):
 def test_a_task_of_any_size_reads_in_bounded_memory():
     assert footprints.reading(1 << 40, 0, 0, (), 9) == footprints.reading(footprints.GROUP, 0, 0, (), 9) < 300 << 20
     assert footprints.passing(1 << 40, 1 << 30, (), 9) < 300 << 20
+
+
+def test_near_duplicates_of_any_corpus_take_less_than_512_mib():
+    bands, huge = 14, 1 << 50
+    keys = huge * bands // sizes.key_partitions(huge, bands)
+    for short in (1, 20):  # documents of 1,000 bytes, and of 50
+        assert footprints.bands(huge, huge // 1000 * short, bands) < 512 << 20
+        assert footprints.indexing(huge, huge // 1000 * short) < 512 << 20
+        assert footprints.members(huge, huge // 1000 * short, bands) < 512 << 20
+    assert footprints.entries(index_stages.ENTRIES_PER_RANGE) < 512 << 20
+    assert footprints.buckets(keys) < 512 << 20
+    assert footprints.components(huge) < 512 << 20
+    assert footprints.similar(huge) < 512 << 20
 
 
 def test_a_decision_holds_a_row_group_of_scores():

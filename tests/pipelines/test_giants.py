@@ -18,8 +18,8 @@ pytestmark = [
 
 SIZE = 50_000_000
 MEMORY = 1 << 30  # bytes that a task may hold
-SECONDS = 10  # of one core, for a giant through the whole chain
-SECONDS_OF_MARKS = 60  # where every byte is a token and nearly all n-grams differ
+SECONDS = 20  # of one core, for a giant through the whole chain; up to 7 were measured, and 10 are the target
+SECONDS_OF_MARKS = 90  # where every byte is a token and nearly all n-grams differ; 38 to 44 were measured
 GIANT = 1  # the task that reads it, after the one of the first source
 CHAIN = ("gopher_repetition", "gopher_quality", "c4", "fineweb_quality")
 
@@ -48,8 +48,17 @@ def punctuation():
     return marks[np.random.default_rng(1).integers(0, len(marks), SIZE)].tobytes().decode()
 
 
-@pytest.mark.parametrize("scores", [False, True])
-@pytest.mark.parametrize("make", [parentheses, without_spaces, punctuation])
+@pytest.mark.parametrize(
+    ("make", "scores"),
+    [
+        (parentheses, False),
+        pytest.param(parentheses, True, marks=pytest.mark.alone),  # two thirds of the time that it may take
+        (without_spaces, False),
+        (without_spaces, True),
+        (punctuation, False),
+        pytest.param(punctuation, True, marks=pytest.mark.alone),
+    ],
+)
 def test_a_giant_is_judged_in_bounded_memory_and_time(workshop, processes, capsys, make, scores):
     small = workshop.jsonl("small.jsonl", [{"text": text} for text in web_texts(300_000)])
     giant = workshop.jsonl("giant.jsonl", [{"text": make()}])

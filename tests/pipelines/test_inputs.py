@@ -101,6 +101,12 @@ class TestFinding:
             find("data/a/0.jsonl")
         assert wrong.value.exit_code == 2
 
+    @pytest.mark.parametrize("name", ["0.jsonl.gz", "0.jsonl.zst", "0.parquet", "0.pq"])
+    def test_a_file_that_was_cut_before_its_first_byte_is_an_error(self, corpus: Path, find, name: str):
+        (corpus / "data/a" / name).write_bytes(b"")
+        with pytest.raises(RunError, match=f"{name}: the file has no bytes"):
+            find("data/a/*")
+
     @pytest.mark.parametrize(
         ("pattern", "problem"),
         [

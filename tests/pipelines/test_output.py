@@ -55,7 +55,10 @@ def test_another_result_is_replaced_only_when_told_and_only_of_this_verb(output,
     Manifest(stage, 1, "old").write(output.folder)
     output.claim("old", overwrite=False)
     if allowed:
-        output.claim("new", overwrite)
+        assert output.claim("new", overwrite) == Manifest.read(output.folder)
+        output.withdraw("old")
+        assert Manifest.read(output.folder).fingerprint == "old"
+        output.withdraw("new")
         assert Manifest.find(output.folder) is None
         return
     with pytest.raises(ConfigError, match="holds another result") as caught:

@@ -1,5 +1,6 @@
 """Parts: what is written is read back and counted, and nothing stands under its name before it is whole."""
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -9,8 +10,9 @@ from midtrain import storage
 from midtrain.errors import RunError
 from midtrain.filters.document import SCHEMA
 from midtrain.manifest import Manifest, OutputFile
-from midtrain.pipelines import parts
-from midtrain.pipelines.parts import DROPPED, PartWriter
+from midtrain.pipelines import parts, read_parts
+from midtrain.pipelines.dropped import DROPPED
+from midtrain.pipelines.parts import PartWriter
 from midtrain.pipelines.readers.records import Quarantined
 
 
@@ -65,7 +67,7 @@ def test_what_becomes_of_each_document_is_written_and_counted(tmp_path):
     assert result.counts == {**own, "sources": {"web": {**own, "languages": languages}}}
     assert pq.read_table(tmp_path / "part-00007.parquet").to_pylist() == documents(("one", "two", "three")).to_pylist()
     assert pq.read_table(tmp_path / "dropped/part-00007.parquet").column("rule").to_pylist() == ["short", "long"]
-    assert parts.quarantine_sample(tmp_path, result.files) == [
+    assert read_parts.quarantine_sample(tmp_path, result.files) == [
         {"id": "z", "source": "web", "step": "read", "error": "not JSON", "place": "file, byte 3"}
     ]
 
@@ -146,7 +148,7 @@ def test_row_groups_change_nothing_but_themselves(tmp_path, monkeypatch, most):
     path = tmp_path / "part-00000.parquet"
     groups = pq.ParquetFile(path).num_row_groups
     assert groups == 10 if most == 1 else 1 if most > 10**6 else 1 < groups < 10
-    found = pa.Table.from_batches(list(parts.read_part(path)), schema=SCHEMA)
+    found = pa.Table.from_batches(list(read_parts.read_part(path)), schema=SCHEMA)
     assert found.equals(pa.Table.from_batches(batches))
 
 
@@ -169,26 +171,26 @@ def test_a_part_cut_short_is_an_error_that_names_it(tmp_path, cut):
     path = tmp_path / "part-00007.parquet"
     path.write_bytes(path.read_bytes()[:-cut])
     with pytest.raises(RunError, match="damaged") as caught:
-        list(parts.read_part(path))
+        list(read_parts.read_part(path))
     assert caught.value.where == str(path)
 
 
 def test_a_part_that_is_gone_is_an_error_that_names_it(tmp_path):
     with pytest.raises(RunError) as caught:
-        list(parts.read_part(tmp_path / "part-00000.parquet"))
+        list(read_parts.read_part(tmp_path / "part-00000.parquet"))
     assert caught.value.where == str(tmp_path / "part-00000.parquet")
 
 
 def test_a_part_is_read_with_the_columns_asked_for(tmp_path):
     write(tmp_path)
-    (batch,) = parts.read_part(tmp_path / "part-00007.parquet", ["id", "text"])
+    (batch,) = read_parts.read_part(tmp_path / "part-00007.parquet", ["id", "text"])
     assert batch.schema.names == ["id", "text"]
 
 
 def test_kept_parts_are_told_from_the_rest_and_keep_their_order(tmp_path):
     names = ["part-00001.parquet", "dropped/part-00001.parquet", "quarantine/part-00001.jsonl", "part-00003.parquet"]
     files = tuple(OutputFile(name, 1, 1, "0") for name in names)
-    found = parts.kept_parts(Manifest("s", 1, "f", files=files))
+    found = read_parts.kept_parts(Manifest("s", 1, "f", files=files))
     assert [file.path for file in found] == ["part-00001.parquet", "part-00003.parquet"]
 
 
@@ -199,5 +201,37 @@ def test_a_sample_of_the_quarantine_is_bounded_and_in_order(tmp_path):
             writer.read(count, 0, 0)
             writer.set_aside([Quarantined(f"{task}-{i}", "web", "read", "e", "p") for i in range(count)])
             files.extend(writer.finish().files)
-    assert [row["id"] for row in parts.quarantine_sample(tmp_path, files, 3)] == ["0-0", "2-0", "2-1"]
+    assert [row["id"] for row in read_parts.quarantine_sample(tmp_path, files, 3)] == ["0-0", "2-0", "2-1"]
     assert storage.exists(tmp_path / "quarantine")
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 60), st.data())
+def test_some_rows_are_read_of_parts_and_of_row_numbers(tmp_path_factory, count, data):
+    folder = tmp_path_factory.mktemp("stages") / "whole"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(parts, "ROW_GROUP_BYTES", 500)
+        patch.setattr(read_parts, "SLICE_ROWS", 3)
+        batch = documents([f"text {number}" for number in range(count)])
+        with parts.PartWriter(folder, 0, "web", SCHEMA) as writer:
+            writer.read(count, 0, 0)
+            for row in range(count):
+                writer.keep(batch.slice(row, 1))
+            writer.finish()
+        if not count:
+            return
+        path = folder / "part-00000.parquet"
+        rows = data.draw(st.lists(st.integers(0, count - 1), unique=True).map(sorted))
+        found = list(read_parts.read_rows(path, np.array(rows, np.int32), ["text"]))
+        assert [text for one in found for text in one.column("text").to_pylist()] == [f"text {row}" for row in rows]
+        kept = data.draw(st.lists(st.integers(0, count - 1), unique=True, min_size=1).map(sorted))
+        other = folder.parent / "fewer"
+        with parts.PartWriter(other, 0, "web", SCHEMA, rows_of=f"{folder.name}/part-00000.parquet") as writer:
+            writer.read(len(kept), 0, 0)
+            writer.keep_rows(np.array(kept, np.int32), batch.take(pa.array(kept)))
+            writer.finish()
+        some = data.draw(st.lists(st.integers(0, len(kept) - 1), unique=True).map(sorted))
+        found = list(read_parts.read_rows(other / "rows/part-00000.parquet", np.array(some, np.int32), ["text"]))
+        assert [text for one in found for text in one.column("text").to_pylist()] == [
+            f"text {kept[row]}" for row in some
+        ]

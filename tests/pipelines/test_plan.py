@@ -9,7 +9,7 @@ import orjson
 import pytest
 from midtrain import storage
 from midtrain.errors import RunError
-from midtrain.pipelines import inputs, plan, recipe, sample
+from midtrain.pipelines import inputs, plan, recipe, sample, sample_places
 
 WITHIN = 0.3  # of what is measured
 SMALL = 1 << 20  # bytes: an exchange's index is not worth an estimate's third digit
@@ -126,7 +126,8 @@ def test_a_compressed_file_is_measured_by_a_look_inside(workshop, processes):
 @pytest.mark.slow
 @needs_data
 def test_the_stages_of_a_build_ask_for_what_they_need(workshop, web, processes):
-    """A tokenizer's training may take less than it asks for: how many distinct words there are is not foreseen."""
+    """A tokenizer's training may take less than it asks for: how many distinct words there are is not foreseen. So may
+    encoding, which is foreseen for the largest vocabularies that are published."""
     path = text_recipe(workshop, web(40_000_000), steps=[])
     mixture = {
         "name": "m",
@@ -139,7 +140,7 @@ def test_the_stages_of_a_build_ask_for_what_they_need(workshop, web, processes):
     assert len(truth) == 5
     for stage in truth:
         assert stage["memory"] < (1 + WITHIN) * stage["planned"], stage
-        assert stage["memory"] > (1 - WITHIN) * stage["planned"] or stage["stage"] == "tokenizer", stage
+        assert stage["memory"] > (1 - WITHIN) * stage["planned"] or stage["stage"].startswith("token"), stage
 
 
 def test_a_large_document_asks_for_memory(workshop):
@@ -182,11 +183,13 @@ def test_a_finished_recipe_is_told_without_opening_an_input(corpus, monkeypatch,
     assert (told.code, told.err) == (0, "")
     assert told.out.endswith("nothing to do: every stage is done\n")
     data = planned(path)
-    assert [one["stage"] for one in data["stages"]] == ["gopher_quality", "exact_dedup"]
+    names = ["gopher_quality", "exact_dedup-choice", "exact_dedup"]
+    assert [one["stage"] for one in data["stages"]] == names
     assert all(one["done"] == one["tasks"] > 0 and not one["estimated"] for one in data["stages"])
     manifest = orjson.loads((corpus.root / "out/manifest.json").read_bytes())
     funnel = manifest["counts"]["funnel"]
-    assert [(one["documents"], one["kept"]) for one in data["stages"]] == [(f["documents"], f["kept"]) for f in funnel]
+    told = [(one["documents"], one["kept"]) for one in data["stages"] if "choice" not in one["stage"]]
+    assert told == [(stage["documents"], stage["kept"]) for stage in funnel]
     assert data["disk"]["more"] == data["memory"] == data["seconds"] == 0
     assert corpus.hashes("out") == before
 
@@ -277,11 +280,11 @@ def test_many_sources_give_less_each(corpus, monkeypatch):
     stages = plan.stages_of(recipe.load(path))
     reached = []
     for source in ("a", "b", "twins"):
-        places = sample._places(stages[0], source)
-        taken = list(sample._taken(stages[0], places, 5_000))
+        places = sample_places.choose(stages[0], source)
+        taken = list(sample_places.batches(stages[0], places, 5_000))
         reached.append(sum(size for _, size in taken))
         assert all(batch.num_rows > 0 for batch, _ in taken)
-    assert all(1_000 < size <= 5_000 * sample.PLACES for size in reached)
+    assert all(1_000 < size <= 5_000 * sample_places.PLACES for size in reached)
 
 
 def test_the_sample_leaves_nothing_behind(corpus, tmp_path, monkeypatch):
@@ -300,14 +303,14 @@ def test_places_are_spread_also_inside_a_compressed_file(corpus, monkeypatch):
     packed.write_bytes(gzip.compress(data))
     sources = [{"name": "a", "path": str(corpus.root / "data/a.jsonl")}, {"name": "packed", "path": str(packed)}]
     stage = plan.stages_of(recipe.load(corpus.yaml("r.yaml", corpus.recipe(sources=sources, steps=[]))))[0]
-    places = sample._places(stage, "a")
+    places = sample_places.choose(stage, "a")
     starts = [splits[0].start for splits in places]
-    assert len(starts) == sample.PLACES
+    assert len(starts) == sample_places.PLACES
     assert starts == sorted(starts)
     assert starts[0] > 0
     assert starts[-1] < len(data) * 0.95
-    inside = [place.at for place in sample._places(stage, "packed")]
+    inside = [place.at for place in sample_places.choose(stage, "packed")]
     assert len(inside) > 1
     assert inside == sorted(inside)
     for place in places:
-        assert next(sample._peek(stage, place))[0].num_rows > 0
+        assert next(sample_places.peek(stage, place))[0].num_rows > 0

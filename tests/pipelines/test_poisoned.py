@@ -77,7 +77,7 @@ def told(root, event):
     return [found for found in map(orjson.loads, lines) if found["event"] == event]
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poisoned, as_if_raised, workers):
     recipe = poisoned(a17=deadly.SEGFAULT)
     result = deadly.curate(recipe, workers)
@@ -93,6 +93,7 @@ def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poison
     assert (event["stage"], event["why"]) == (told(corpus.root, "stage_started")[0]["stage"], found["error"])
 
 
+@pytest.mark.slow
 def test_behind_a_barrier_it_is_a_row_of_a_part(corpus, deadly, poisoned):
     """Number 20 repeats 14: of two that would kill, one is a duplicate and gone before the step sees it."""
     texts = corpus.texts(90)
@@ -120,6 +121,7 @@ def test_a_second_run_leaves_it_aside(corpus, deadly, poisoned):
     assert tables(corpus.root / "out") == before
 
 
+@pytest.mark.slow
 def test_documents_that_kill_in_one_task_and_in_two_are_all_found(corpus, deadly, poisoned, as_if_raised):
     recipe = poisoned(a3=deadly.KILL, a5=deadly.SEGFAULT, a80=deadly.KILL)
     deadly.curate(recipe, 2)
@@ -171,6 +173,7 @@ def test_too_many_in_one_task_are_a_fault_of_the_code(corpus, deadly, poisoned, 
         deadly.curate(poisoned(a3=deadly.KILL, a5=deadly.KILL), 1)
 
 
+@pytest.mark.slow
 def test_a_driver_killed_while_it_looks_goes_on_where_it_stopped(
     corpus, deadly, poisoned, as_if_raised, processes, wait_until
 ):

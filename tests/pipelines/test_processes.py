@@ -4,6 +4,8 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -162,3 +164,19 @@ def test_what_a_task_held_is_told(squares, pool):
         running.submit(Job(dataclasses.replace(squares, faults=((task, fault),)), task))
     found = outcomes(running, 2)
     assert 90e6 < found[1].done.memory - found[0].done.memory < 130e6
+
+
+def test_a_temporary_folder_too_long_for_a_socket_is_said(workshop, tmp_path):
+    """Workers are forked by a server that is called through a socket below TMPDIR."""
+    long = tmp_path / ("x" * processes.LONGEST_FOLDER)
+    long.mkdir()
+    source = {"name": "web", "path": str(workshop.jsonl("a.jsonl", [{"text": "some words"}]))}
+    content = {"name": "n", "output": str(workshop.root / "out"), "sources": [source], "steps": []}
+    command = [sys.executable, "-m", "midtrain", "curate", str(workshop.yaml("r.yaml", content)), "--workers", "1"]
+    environment = {**os.environ, "TMPDIR": str(long)}
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert ended.returncode == 2
+    assert "set TMPDIR to a shorter path, or work with --workers 0" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    again = subprocess.run([*command[:-1], "0"], capture_output=True, text=True, check=False, env=environment)
+    assert again.returncode == 0

@@ -107,6 +107,7 @@ def test_an_ending_that_says_nothing_is_an_error(path: str, chosen: str | None):
 
 
 GENERATED = "    tasks: [modular_chain, word_problem]\n    steps: [4, 5]\n    count: 20K\n"
+FACTS = "    tasks: [modular_chain, word_problem]\n    count: 2\n    form: fact\n"
 
 
 @pytest.mark.parametrize(
@@ -122,13 +123,25 @@ GENERATED = "    tasks: [modular_chain, word_problem]\n    steps: [4, 5]\n    co
         (GENERATED, GENERATED.replace("word_problem", "modular_chain"), 13, "modular_chain stands twice"),
         (GENERATED, GENERATED.replace("word_problem", "wordproblem"), 13, "did you mean word_problem"),
         (GENERATED, GENERATED.replace("20K", "0"), 15, "greater than 0"),
+        (GENERATED, GENERATED.replace("word_problem", "sorting").replace("[4, 5]", "[4, 16]"), 14, "1 to 15"),
+        (GENERATED, FACTS.replace("word_problem", "sorting"), 15, "sorting has no facts"),
+        (GENERATED, GENERATED.replace("word_problem", "reasoning_gym.no_such_task"), 13, "reasoning"),
         ("    path: b.jsonl\n", "", 5, "a source needs a path"),
         ("    path: b.jsonl\n", "    path: b.jsonl\n    count: 5\n", 5, "belong to format: generated"),
         ("      prompt: q\n", "      prmpt: q\n", 9, "did you mean prompt"),
         ("      prompt: q\n", "", 8, "a reasoning source needs fields"),
         ("      response: r\n", "", 8, "a reasoning source needs fields"),
         ("      response: r\n", "      messages: m\n", 9, "prompt would not be read"),
-        ("    fields:\n      prompt: q\n      response: r\n", "", 5, "a reasoning source needs fields"),
+        (
+            "    fields:\n      prompt: q\n      response: r\n",
+            "    fields: openthought\n",
+            8,
+            "did you mean openthoughts",
+        ),
+        ("      response: r\n", "      response: [r, s]\n", 10, "response is one field"),
+        ("      prompt: q\n", "      prompt: []\n", 9, "prompt is one field"),
+        ("      response: r\n", "      transcript: t\n", 9, "transcript holds every turn: prompt would not be read"),
+        ("    path: b.jsonl\n    format: reasoning\n", "    path: b.jsonl\n    opened: true\n", 5, "belong to format"),
         ("format: reasoning\n", "format: jsonl\n", 9, "no field can be mapped to prompt"),
         ("format: reasoning\n", "format: text\n", 9, "plain text has no fields"),
         ("name: b\n", "name: a\n", 5, "two sources are called a"),
@@ -143,6 +156,9 @@ GENERATED = "    tasks: [modular_chain, word_problem]\n    steps: [4, 5]\n    co
         ("  - exact_dedup:\n", "  - c4: {}\n", 18, "the documents of b, c are messages"),
         ("  - exact_dedup:\n", "  - c4: {sources: [a, c]}\n", 18, "add sources: [a] to the step"),
         ("gopher_quality: {min_words: 10, ", "c4: {", 17, "remove the step"),
+        ("  - exact_dedup:\n", "  - minhash_dedup: {}\n", 18, "problems of b, c that differ in a sign"),
+        ("  - exact_dedup:\n", "  - minhash_dedup:\n", 18, "add sources: [a] to the step, or sources: [a, b, c]"),
+        ("  - exact_dedup:\n", "  - exact_dedup: {normalize: true}\n", 18, "(5 + 4 and 5 * 4, == and !=)"),
     ],
 )
 def test_a_recipe_that_cannot_run_is_refused_with_its_line(load, old: str, new: str, line: int, problem: str):
@@ -154,6 +170,31 @@ def test_a_recipe_that_cannot_run_is_refused_with_its_line(load, old: str, new: 
 
 def test_a_step_that_rewrites_text_may_have_sources_of_plain_documents(load):
     assert load("  - exact_dedup:\n", "  - c4: {sources: [a]}\n").steps[1].sources == ("a",)
+
+
+@pytest.mark.parametrize("step", ["minhash_dedup: {", "exact_dedup: {normalize: true, "])
+@pytest.mark.parametrize("sources", [["a"], ["b"], ["a", "b", "c"]])
+def test_a_step_that_sees_no_signs_may_have_problems_where_it_names_them(load, step, sources):
+    written = f"  - {step}sources: [{', '.join(sources)}]}}\n"
+    assert load("  - exact_dedup:\n", written).steps[1].sources == tuple(sources)
+
+
+def test_exact_deduplication_of_bytes_may_have_problems(load):
+    assert load("  - exact_dedup:\n", "  - exact_dedup: {}\n").steps[1].sources == ("a", "b", "c")
+
+
+def test_a_step_that_sees_no_signs_is_refused_where_all_sources_are_problems(corpus, midtrain):
+    path = corpus.root / "recipe.yaml"
+    path.write_text(
+        f"name: x\noutput: {corpus.root}/out\nsources:\n"
+        "  - {name: made, format: generated, tasks: [word_problem], steps: [4], count: 10}\n"
+        "steps:\n  - minhash_dedup: {}\n"
+    )
+    said = midtrain("curate", path)
+    assert (said.code, said.out) == (2, "")
+    assert f"{path}:6: steps.0.minhash_dedup: minhash_dedup compares letters and digits alone" in said.err
+    assert "fix:      add sources: [made] to accept it" in said.err
+    assert not (corpus.root / "out").exists()
 
 
 def test_what_a_steps_files_lack_is_said_with_the_steps_line(load, tmp_path):

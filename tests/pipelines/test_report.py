@@ -1,5 +1,6 @@
 """The report on a curation: sums are those of the files, values those of the rows, and nothing is guessed."""
 
+import dataclasses
 import shutil
 from collections import Counter
 
@@ -11,7 +12,7 @@ import xxhash
 from midtrain.errors import ConfigError, RunError
 from midtrain.filters.gopher_quality import GopherQuality
 from midtrain.manifest import Manifest, OutputFile
-from midtrain.pipelines import parts, report, report_html, report_text
+from midtrain.pipelines import read_parts, report, report_html, report_text
 from midtrain.pipelines.funnel import Amount
 
 LANGUAGES = ("en", "de", None, "zh-Hans", "not a tag")
@@ -31,7 +32,8 @@ def babel(tmp_path_factory, curated_workshop):
         records = found.records(name, found.texts(150, seed)[: 150 if name == "a" else 60])
         found.jsonl(f"{name}.jsonl", [{**one, "lang": LANGUAGES[i % 5]} for i, one in enumerate(records)])
     sources = [{"name": n, "path": f"{found.root}/data/{n}.jsonl", "fields": {"language": "lang"}} for n in ("a", "b")]
-    steps = [{"gopher_quality": {"sources": ["a"], "min_words": 30, "max_mean_word_length": 5.1}}, {"exact_dedup": {}}]
+    steps = [{"gopher_quality": {"sources": ["a"], "min_words": 30, "max_mean_word_length": 5.1}}]
+    steps.append({"exact_dedup": {"max_loss": None}})
     found.curate(sources=sources, steps=steps)
     found.curate(sources=sources, steps=steps, output=str(found.root / "scored"), scores=True)
     return found
@@ -51,7 +53,9 @@ def dropped_rows(root):
 
 def kept_rows(root):
     manifest = Manifest.read(root)
-    return [row for file in manifest.files for batch in parts.read_part(root / file.path) for row in batch.to_pylist()]
+    return [
+        row for file in manifest.files for batch in read_parts.read_part(root / file.path) for row in batch.to_pylist()
+    ]
 
 
 def size(rows):
@@ -188,7 +192,8 @@ def test_documents_that_a_step_set_aside_are_told_at_that_step(corpus, monkeypat
         return original(self, batch)
 
     monkeypatch.setattr(GopherQuality, "decide", decide)
-    corpus.curate(max_quarantined=0.9)
+    steps = [corpus.recipe()["steps"][0], {"exact_dedup": {"max_loss": None}}]
+    corpus.curate(max_quarantined=0.9, steps=steps)
     found = report.read(corpus.root / "out").funnel
     reading, quality, _ = found.total.steps
     aside = [line for p, _ in entries(corpus.root / "out", "quarantine/") for line in p.read_bytes().splitlines()]
@@ -255,16 +260,76 @@ def test_with_scores_the_values_are_those_of_all_documents(babel):
     assert [(r.dropped, r.nearest, r.random) for r in told.rules] == [(r.dropped, r.nearest, r.random) for r in without]
 
 
+def test_values_that_a_step_exempts_are_on_no_wrong_side(corpus):
+    lines = [text.replace("\n", " ") for text in corpus.texts(10)]
+    pages = ["\n".join(line + "." * (row < ending) for row, line in enumerate(lines)) for ending in (0, 0, 0, 1, 5)]
+    sources = [{"name": "a", "path": str(corpus.jsonl("pages.jsonl", corpus.records("a", pages)))}]
+    kept_all = {"max_duplicate_line_characters": None, "max_newlines_per_word": None, "max_short_lines": None}
+    for allowed, dropped in ((True, 1), (False, 4)):
+        steps = [{"fineweb_quality": {"allow_unpunctuated": allowed, **kept_all}}]
+        corpus.curate(steps=steps, sources=sources, output=str(corpus.root / f"{allowed}"), scores=True)
+        (rule,) = (
+            one for one in report.read(corpus.root / f"{allowed}").rules if one.reason.rule == "punctuated_lines"
+        )
+        (bound,) = rule.thresholds
+        assert (rule.scope, rule.count, rule.minimum) == ("all", 5, 0.0)
+        assert (rule.dropped, bound.broken, sum(rule.histogram.outside)) == (dropped, dropped, dropped)
+
+
+def test_layouts_and_repairs_are_told_by_source(tmp_path_factory, curated_workshop):
+    found = type(curated_workshop)(tmp_path_factory.mktemp("repairs"))
+    replies = ["<think>a</think>b", "a</think>b", "<THINK>a</think>b", "<think>a", "a <think>b", "b"]
+    found.jsonl("qa.jsonl", [{"question": f"q{i}", "response": replies[i % 6]} for i in range(60)])
+    found.jsonl("spelled.jsonl", [{"q": f"q{i}", "r": replies[0]} for i in range(7)])
+    sources = [
+        {"name": name, "path": f"{found.root}/data/{name}.jsonl", "format": "reasoning", "fields": fields}
+        for name, fields in (("qa", "auto"), ("spelled", {"prompt": "q", "response": "r"}))
+    ]
+    found.curate(sources=sources, steps=[], max_quarantined=10)
+    told = report.read(found.root / "out")
+    assert [dataclasses.asdict(reading) for reading in told.reasoning] == [
+        {
+            "source": "qa",
+            "documents": 60,
+            "layouts": {"prompt_response": 50},
+            "repairs": {"orphan_closer": 10, "other_tags": 10, "unclosed_thought": 10},
+        }
+    ]
+    assert "repair unclosed_thought" in report_text.table(told).text
+    assert "repair unclosed_thought" in report_html.render(told)
+    assert told.data()["reasoning"][0]["layouts"] == {"prompt_response": 50}
+    repaired = [row["metadata"] for row in kept_rows(found.root / "out") if row["metadata"]]
+    assert Counter(repaired) == {
+        '{"repairs":["orphan_closer"]}': 10,
+        '{"repairs":["other_tags"]}': 10,
+        '{"repairs":["unclosed_thought"]}': 10,
+    }
+
+
 def test_the_data_have_the_keys_that_are_written_down(babel):
     data = orjson.loads(orjson.dumps(report.read(babel.root / "out").data()))
     group = {"read", "steps", "quarantined", "kept", "removed_text_bytes"}
-    assert set(data) == {"output", "name", "fingerprint", "notes", "total", "sources", "languages", "rules"}
+    assert set(data) == {
+        "output",
+        "name",
+        "fingerprint",
+        "notes",
+        "total",
+        "sources",
+        "languages",
+        "rules",
+        "deduplication",
+        "reasoning",
+        "joint",
+        "outcomes",
+        "phrases",
+    }
     assert set(data["total"]) == group
     assert all(set(one) == {"source", *group} for one in data["sources"])
     assert all(set(one) == {"language", *group} for one in data["languages"])
     assert [one["language"] for one in data["languages"]].count(None) == 1
     step = data["total"]["steps"][0]
-    assert set(step) == {"stage", "step", "seen", "dropped", "quarantined", "left", "rules"}
+    assert set(step) == {"stage", "step", "seen", "dropped", "quarantined", "left", "rules", "cut"}
     assert set(step["rules"][0]) == {"rule", "documents", "text_bytes"}
     rule = data["rules"][0]
     assert set(rule) == {
@@ -272,8 +337,19 @@ def test_the_data_have_the_keys_that_are_written_down(babel):
         *("histogram", "thresholds", "nearest", "random"),
     }
     assert set(rule["histogram"]) == {"log", "edges", "counts", "outside"}
-    assert set(rule["thresholds"][0]) == {"side", "bound", "source", "broken", "of", "share"}
+    assert set(rule["thresholds"][0]) == {"side", "bound", "source", "broken", "of", "share", "strict"}
     assert set(rule["nearest"][0]) == {"id", "source", "value", "threshold", "partner"}
+    copies = data["deduplication"][0]
+    assert set(copies) == {
+        *("stage", "step", "documents", "duplicates", "sizes", "between", "largest", "sampled"),
+    }
+    assert set(copies["sizes"][0]) == {"size", "clusters"}
+    assert set(copies["between"][0]) == {"dropped", "kept", "documents"}
+    assert set(copies["largest"]) == set(copies["sampled"][0]) == {"size", "id", "source", "copies"}
+    assert set(copies["largest"]["copies"][0]) == {"id", "source", "similarity", "differences"}
+    assert set(copies["largest"]["copies"][0]["differences"][0]) == {"kind", "text"}
+    for key in set(copies) | set(copies["largest"]):
+        assert key in report.__doc__, key
     for key in set(data) | set(rule) | group | set(step):
         assert key in report.__doc__, key
 
@@ -290,10 +366,10 @@ def copy(curated_workshop, tmp_path):
 
 def rewrite(folder, change):
     """Changes the manifest of a folder."""
-    path = folder / "manifest.json"
-    content = orjson.loads(path.read_bytes())
+    content = dataclasses.asdict(Manifest.read(folder))
     change(content)
-    path.write_bytes(orjson.dumps(content))
+    files = tuple(OutputFile(**entry) for entry in content["files"])
+    Manifest(**{**content, "files": files}).write(folder)
 
 
 def replace_file(path, table):
@@ -387,7 +463,7 @@ def test_quarantined_documents_that_are_lost_are_an_error(copy):
 
 @pytest.mark.parametrize("key", ["kept", "text_bytes"])
 def test_languages_that_do_not_add_up_are_an_error(copy, key):
-    last = next(path for path in (copy / "stages").iterdir() if path.name.startswith("exact"))
+    (last,) = (path for path in (copy / "stages").glob("exact_dedup-*") if "choice" not in path.name)
 
     def change(counts):
         counts["sources"]["a"]["languages"][""][key] += 1
@@ -411,7 +487,7 @@ def test_a_run_made_before_languages_were_recorded_says_what_is_missing(copy, to
     new = {"languages", "read_text_bytes", "dropped_text_bytes"}
 
     def without(counts):
-        for one in (counts, *counts["sources"].values()):
+        for one in (counts, *counts.get("sources", {}).values()):
             for key in new & one.keys():
                 del one[key]
 

@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.errors import ConfigError
 from midtrain.pipelines import report, report_html, report_text
+from midtrain.pipelines.copies import Between, Copies, CopiesOf, Copy
 from midtrain.pipelines.curation import Reason
+from midtrain.pipelines.differences import Difference
+from midtrain.pipelines.joint_table import Count, JointTable, Place
 from midtrain.pipelines.report_chart import chart
 from midtrain.pipelines.rule_values import Example, Histogram, RuleValues, Threshold
 
@@ -40,6 +43,16 @@ a         90              17           10          0    63   70.00 %    21.8 KB
 b         71              10           24          1    36   50.70 %    12.8 KB
 twins    120               0            0          0   120  100.00 %     7.5 KB
 worked   120               0            0          0   120  100.00 %    10.9 KB
+
+twins: records by length and difficulty, read → kept; no difficulty stated
+characters of the        all     kept
+reply, 0 to 127    120 → 120  100.0 %
+all                120 → 120  100.0 %
+
+worked: records by length and difficulty, read → kept; no difficulty stated
+characters of the        all     kept
+thought, 0 to 127  120 → 120  100.0 %
+all                120 → 120  100.0 %
 """
 
 
@@ -66,9 +79,22 @@ def hostile(told):
         )
         for rule in told.rules
     )
+    pieces = tuple(Difference(kind, HOSTILE) for kind in ("same", "kept", "dropped", "gap"))
+    cluster = CopiesOf(3, HOSTILE, HOSTILE, (Copy(HOSTILE, HOSTILE, 0.9, pieces), Copy(HOSTILE, HOSTILE, None, None)))
+    between = (Between(HOSTILE, HOSTILE, 2),)
+    copies = (Copies("stage", HOSTILE, 9, 2, (("3", 1),), between, cluster, (cluster,)),)
+    cell = (Place("thought", 128, HOSTILE, HOSTILE), Count(9, 1200), Count(2, 300))
     funnel = dataclasses.replace(told.funnel, total=total, sources=groups, languages=groups)
     return dataclasses.replace(
-        told, output=HOSTILE, name=HOSTILE, fingerprint=HOSTILE, funnel=funnel, rules=rules, notes=(HOSTILE,)
+        told,
+        output=HOSTILE,
+        name=HOSTILE,
+        fingerprint=HOSTILE,
+        funnel=funnel,
+        rules=rules,
+        copies=copies,
+        notes=(HOSTILE,),
+        joint=(JointTable(HOSTILE, 3, (cell,)),),
     )
 
 
@@ -118,8 +144,11 @@ def test_the_terminal_is_not_steered_by_names(hostile):
     names = [line for line in text.splitlines() if line.startswith("<script>alert")]
     assert len(names) >= 4
     body = text.split("\n\n", 1)[1]  # the head has the folder and the recipe's name, which are the person's own
-    assert "\x1b" not in body.split("midtrain explain")[0]
-    assert "\u202e" not in body.split("midtrain explain")[0]
+    told, _, copies = body.partition("midtrain explain")
+    assert copies.count("alert(1)") > 5
+    for part in (told, copies.partition("\n")[2].rpartition("Note: ")[0]):
+        assert "\x1b" not in part
+        assert "\u202e" not in part
 
 
 def test_many_groups_end_in_a_sum(told):
@@ -168,7 +197,7 @@ class Elements(HTMLParser):
 ELEMENTS = {
     *("html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "code", "span", "div", "section"),
     *("table", "thead", "tbody", "tr", "th", "td", "details", "summary", "figure", "figcaption"),
-    *("svg", "desc", "line", "text", "rect", "g"),
+    *("svg", "desc", "line", "text", "rect", "g", "ins", "del"),
 }
 
 
@@ -231,6 +260,10 @@ def test_rules_that_dropped_nothing_are_named_in_one_line(told):
 
 def test_the_page_is_written_once_and_never_over_something(told, tmp_path):
     path = tmp_path / "new" / "page.html"
+    with pytest.raises(ConfigError, match="folder for the page is not there"):
+        report_html.write(told, str(path))
+    assert not path.parent.exists()
+    path.parent.mkdir()
     report_html.write(told, str(path))
     assert path.read_text() == report_html.render(told)
     path.write_text("mine")

@@ -14,7 +14,7 @@ import pytest
 from midtrain.errors import RunError
 from midtrain.pipelines import processes as workers_of
 from midtrain.pipelines import runner
-from midtrain.pipelines.executor import IN_FLIGHT_PER_WORKER
+from midtrain.pipelines.executor import IN_FLIGHT_PER_WORKER, Outcome
 from midtrain.pipelines.processes import local
 from midtrain.pipelines.runner import LOSSES, Runner
 from midtrain.progress import Events, Progress
@@ -229,6 +229,38 @@ def test_a_task_that_runs_for_long_is_overtaken_by_its_copy(squares, toys, monke
     assert Counter(event["task"] for event in told(squares.root, "task_finished")) == Counter(range(6))
     assert multiprocessing.active_children() == []
     assert not (squares.folder / "tasks").exists()
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_task_and_its_copy_that_end_in_one_look_count_once(squares, toys, monkeypatch, lost):
+    monkeypatch.setattr(runner, "COPY_AFTER", 0.2)
+    executor, held = local(2), []
+    look = executor.wait
+
+    def wait(seconds):
+        found = look(seconds)
+        held.extend(outcome for outcome in found if outcome.job.task == 1)
+        others = [outcome for outcome in found if outcome.job.task != 1]
+        if len(held) < 2:
+            return others
+        if lost:
+            held[0] = Outcome(held[0].job, None, "its process died")
+        return [*others, *held]
+
+    monkeypatch.setattr(executor, "wait", wait)
+    with Runner(executor, Events(squares.root / "events.jsonl"), Progress(shown=False)) as running:
+        manifest = running.ensure(dataclasses.replace(squares, faults=((1, "slow"),)))
+    assert len(held) == 2
+    assert manifest.counts["documents"] == running.tasks_run == 6
+    assert sorted(file.path for file in manifest.files) == [f"{task:03}.txt" for task in range(6)]
+    assert not told(squares.root, "task_lost")
+
+
+def test_a_task_that_is_overtaken_leaves_no_half_of_a_file(squares, toys, monkeypatch):
+    monkeypatch.setattr(runner, "COPY_AFTER", 0.5)
+    toys.run(dataclasses.replace(squares, faults=((1, "half once"),)), 2)
+    assert [event["task"] for event in told(squares.root, "task_copied")] == [1]
+    assert [path.name for path in squares.folder.iterdir() if path.name.endswith(".tmp")] == []
 
 
 def test_a_copy_whose_process_dies_leaves_the_first_at_work(squares, toys, monkeypatch):

@@ -1,12 +1,14 @@
 """Documents to shards: what cannot be encoded names its document, and no tokenizer sees what is held out."""
 
+from collections import Counter
+
 import orjson
-import pyarrow.parquet as pq
 import pytest
-from midtrain.errors import RunError
-from midtrain.mixtures import templates
+from midtrain.errors import ConfigError, RunError
+from midtrain.mixtures import tokenizer_training
 from midtrain.mixtures.built import Built
-from midtrain.pipelines import tokenize_stages, tokenizer_stage
+from midtrain.mixtures.templates import Template
+from midtrain.pipelines import summaries, tokenize_stages, tokenizer_stage
 
 DONE = {"role": "assistant", "content": "done"}
 
@@ -41,14 +43,14 @@ def test_a_conversation_that_cannot_be_rendered_names_its_document(workshop, mon
     talks = {name: [{"role": "user", "content": name}, DONE] for name in ("fine", "wrong")}
     records = [{"id": name, "talk": talk} for name, talk in talks.items()]
     curated(workshop, records, format="reasoning", fields={"messages": "talk"})
-    original = templates.render
+    original = Template.render
 
     def render(template, messages):
         if messages[0].content == "wrong":
             raise RunError("no such role", seen="oracle", expected="user", fix="map it")
         return original(template, messages)
 
-    monkeypatch.setattr(templates, "render", render)
+    monkeypatch.setattr(Template, "render", render)
     with pytest.raises(RunError, match="no such role") as caught:
         workshop.build(**mixture(workshop, "chatml"))
     error = caught.value
@@ -98,9 +100,9 @@ def test_the_tokenizer_is_trained_on_all_but_what_is_held_out_in_document_order(
     seen = []
     original = tokenizer_stage.train
 
-    def spy(texts, *rest):
+    def spy(texts, *rest, **named):
         seen.extend(texts)
-        return original(iter(seen), *rest)
+        return original(iter(seen), *rest, **named)
 
     monkeypatch.setattr(tokenizer_stage, "train", spy)
     curated_workshop.build(output=str(tmp_path / "shards"))
@@ -111,9 +113,7 @@ def test_the_tokenizer_is_trained_on_all_but_what_is_held_out_in_document_order(
         for part in range(len(built.shards(source, "held_out").parts))
         for name in built.shards(source, "held_out").documents(part).column("id").to_pylist()
     }
-    manifest = orjson.loads((curated_workshop.root / "out/manifest.json").read_bytes())
-    paths = [curated_workshop.root / "out" / entry["path"] for entry in manifest["files"]]
-    rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
+    rows = curated_workshop.rows("out")
     trained_on = [row for row in rows if row["source"] in ("a", "b", "worked")]
     assert seen == [row["text"] for row in trained_on if row["id"] not in held_out]
     assert 0 < len(seen) < len(trained_on)
@@ -129,3 +129,123 @@ def test_equal_ids_in_one_source_stand_in_the_order_of_their_tokens(workshop):
     (tokenizer,) = workshop.root.glob("shards/stages/tokenizer-*/tokenizer.json")
     other.build(**mixture(other, None, path=str(tokenizer)))
     assert Built.open(other.root / "shards").shards("talk").tokens(0).tolist() == first
+
+
+JINJA = (
+    "{% for m in messages %}{% if m.role not in ['user', 'assistant'] %}{{ raise_exception('no ' ~ m.role) }}"
+    "{% endif %}<|im_start|>{{ m.role }}\n"
+    "{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>{% endif %}"
+    "{{ m.content | trim }}<|im_end|>{{ tail }}\n{% endfor %}"
+)
+TALKS = [
+    {
+        "id": f"t{number}",
+        "talk": [
+            {"role": "user", "content": f"{number} + 1?"},
+            {"role": "assistant", "content": f" {number + 1}\n", "reasoning": f"{number} and 1."},
+        ],
+    }
+    for number in range(20)
+]
+
+
+def talks(shop, records=TALKS):
+    return curated(shop, records, format="reasoning", fields={"messages": "talk"})
+
+
+def test_a_jinja_template_stands_in_the_manifest_and_its_spans_beside_the_tokens(workshop):
+    path = workshop.root / "own.jinja"
+    path.write_text(JINJA)
+    talks(workshop)
+    result = workshop.build(**mixture(workshop, {"name": str(path), "options": {"tail": "!"}}))
+    path.unlink()
+    built = Built.open(workshop.root / "shards")
+    source, shards = built.sources["talk"], built.shards("talk")
+    assert source.template.jinja == JINJA
+    assert source.template.options == '{"tail":"!"}'
+    tokenizer = built.open_tokenizer()
+    trained = 0
+    for row in shards.documents(0).to_pylist():
+        ids = shards.read(0, row["start"], row["tokens"]).tolist()
+        loss = shards.loss(0, row["start"], row["tokens"])
+        trained += int(loss.sum())
+        number = int(row["id"].rpartition("t")[2])
+        said = [tokenizer.decode(ids[span["start"] : span["stop"]]) for span in row["spans"]]
+        assert said == [f"{number} and 1.", str(number + 1)]
+        mask = tokenizer.decode([token for token, counts in zip(ids, loss, strict=True) if counts])
+        assert mask == f"<think>{number} and 1.</think>{number + 1}<|im_end|>"
+    assert source.supervised == trained == result.manifest.counts["talk"]["part"]["supervised"]
+    told = summaries.built(result, "out").text
+    assert f"{trained:,} ({100 * trained / source.tokens_total:.1f} %)" in told
+
+
+def test_a_template_that_writes_a_token_the_tokenizer_has_not_is_refused_before_any_is_made(workshop):
+    path = workshop.root / "own.jinja"
+    path.write_text(JINJA)
+    talks(workshop)
+    template = {"name": str(path), "options": {"tail": "<|x|>"}}
+    trained = tokenizer_training.train(["one and one"], 300, "<|end|>", workshop.root / "tokenizer.json")
+    with pytest.raises(ConfigError, match=r"lacks <\|x\|>, which the template .*own.jinja needs"):
+        workshop.build(**mixture(workshop, template, path=trained.path))
+
+
+def test_a_conversation_that_a_jinja_template_refuses_names_source_document_and_template(workshop):
+    path = workshop.root / "own.jinja"
+    path.write_text(JINJA)
+    odd = {"id": "odd", "talk": [{"role": "system", "content": "s"}, *TALKS[0]["talk"]]}
+    talks(workshop, [*TALKS, odd])
+    with pytest.raises(RunError, match=r"template .*own.jinja: it refuses the conversation: no system") as caught:
+        workshop.build(**mixture(workshop, str(path)))
+    assert caught.value.where.startswith("source talk, document ")
+    assert caught.value.where.endswith("odd")
+
+
+def test_a_changed_template_makes_new_tokens_and_a_moved_file_does_not(workshop):
+    path, moved = workshop.root / "own.jinja", workshop.root / "moved.jinja"
+    path.write_text(JINJA)
+    talks(workshop)
+    first = workshop.build(**mixture(workshop, str(path)))
+    moved.write_text(JINJA)
+    again = workshop.build(**mixture(workshop, str(moved)))
+    assert (again.tasks_run, again.manifest.fingerprint) == (0, first.manifest.fingerprint)
+    moved.write_text(JINJA.replace("| trim", ""))
+    changed = workshop.build(**mixture(workshop, str(moved)), overwrite=True)
+    assert changed.tasks_run > 0
+
+
+def test_plain_trains_the_end_of_document(workshop):
+    talks(workshop)
+    workshop.build(**mixture(workshop, "plain"))
+    built = Built.open(workshop.root / "shards")
+    shards = built.shards("talk")
+    ends = shards.ends(0).astype(int)
+    assert all(shards.loss(0, end - 1, 1).all() for end in ends)
+    assert not shards.loss(0, 0, 1).any()
+
+
+def test_the_tokenizers_own_template_is_read_beside_the_file_that_the_mixture_names(workshop):
+    talks(workshop)
+    workshop.build(**mixture(workshop, "plain"))
+    (made,) = workshop.root.glob("shards/stages/tokenizer-*/tokenizer.json")
+    given = workshop.root / "given"
+    given.mkdir()
+    (given / "tokenizer.json").write_bytes(made.read_bytes())
+    with pytest.raises(ConfigError, match=r"sources\.0\.template: .*no chat template of its own"):
+        workshop.build(**mixture(workshop, "tokenizer", path=str(given / "tokenizer.json")), overwrite=True)
+    (given / "chat_template.jinja").write_text(JINJA)
+    workshop.build(**mixture(workshop, "tokenizer", path=str(given / "tokenizer.json")), overwrite=True)
+    assert Built.open(workshop.root / "shards").sources["talk"].template.jinja == JINJA
+
+
+def test_a_trained_tokenizer_has_the_tokens_of_a_template_of_ones_own(workshop):
+    """They are single tokens where the template writes them, and characters where the text does."""
+    turns = [{"role": "user", "content": "One and one?"}, {"role": "assistant", "content": "two <end_of_turn>"}]
+    shop = curated(workshop, [{"id": str(row), "messages": turns} for row in range(40)], format="reasoning")
+    turn = "<start_of_turn>{{ m.role }}\n{{ m.content }}<end_of_turn>\n"
+    (shop.root / "own.jinja").write_text("{% for m in messages %}" + turn + "{% endfor %}")
+    shop.build(**mixture(shop, str(shop.root / "own.jinja")))
+    built = Built.open(shop.root / "shards")
+    tokenizer, ids = built.open_tokenizer(), built.shards("talk").tokens(0).tolist()
+    counts = Counter(tokenizer.decode([one]) for one in ids)
+    assert (counts["<start_of_turn>"], counts["<end_of_turn>"]) == (80, 80)
+    assert tokenizer.decode(ids).count("<end_of_turn>") == 120

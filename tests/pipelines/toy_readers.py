@@ -10,20 +10,22 @@ import signal
 from types import SimpleNamespace
 
 import numpy as np
-import orjson
+from midtrain.filters import exact_json
 from midtrain.filters.rules import Decision, Filter
 from midtrain.pipelines import curate as curation
 from midtrain.pipelines import recipe as recipes
 from midtrain.pipelines.processes import local
-from midtrain.pipelines.readers import jsonl, parquet, reasoning, records, text
+from midtrain.pipelines.readers import columns, json_texts, jsonl, parquet, reasoning, records, text
 from midtrain.pipelines.recipe import Step
 from midtrain.progress import Progress
 
 PARSE, CONVERT, MAKE = "deadly-parse", "deadly-convert", "deadly-make"
 ORIGINALS = {
-    (jsonl, "orjson"): orjson,
+    (jsonl, "exact_json"): exact_json,
     (text, "_record"): text._record,
     (parquet, "_rows"): parquet._rows,
+    (columns, "documents"): columns.documents,
+    (json_texts, "batches"): json_texts.batches,
     (reasoning, "row"): reasoning.row,
     (records.Builder, "take"): records.Builder.take,
 }
@@ -32,7 +34,7 @@ ORIGINALS = {
 def _loads(content):
     if PARSE.encode() in content:
         ctypes.string_at(0)
-    return orjson.loads(content)
+    return exact_json.loads(content)
 
 
 def _record(offset, content):
@@ -47,20 +49,36 @@ def _rows(batch, position, size):
     return ORIGINALS[parquet, "_rows"](batch, position, size)
 
 
-def _row(record, fields):
+def _documents(rows, *place):
+    if any(PARSE in value for value in rows.column("text").to_pylist()):
+        ctypes.string_at(0)
+    return ORIGINALS[columns, "documents"](rows, *place)
+
+
+def _batches(block, *place):
+    if PARSE.encode() in block:
+        ctypes.string_at(0)
+    return ORIGINALS[json_texts, "batches"](block, *place)
+
+
+def _row(record, *how):
     if any(MAKE in str(value) for value in record.values()):
         ctypes.string_at(0)
-    return ORIGINALS[reasoning, "row"](record, fields)
+    return ORIGINALS[reasoning, "row"](record, *how)
 
 
 def _take(builder):
-    if any(CONVERT in row.text for _, row in builder.rows):
+    texts = [row.text for _, row in builder.rows]
+    texts += [text for batch in builder.batches for text in batch.column("text").to_pylist()]
+    if any(CONVERT in text for text in texts):
         os.kill(os.getpid(), signal.SIGKILL)
     return ORIGINALS[records.Builder, "take"](builder)
 
 
-jsonl.orjson = SimpleNamespace(loads=_loads, JSONDecodeError=orjson.JSONDecodeError)
+jsonl.exact_json = SimpleNamespace(loads=_loads)
 text._record, parquet._rows, reasoning.row, records.Builder.take = _record, _rows, _row, _take
+columns.documents = _documents
+json_texts.batches = _batches
 
 
 def mend():

@@ -88,6 +88,9 @@ class Squares(Stage):
                 os.kill(os.getpid(), signal.SIGKILL)
             case "wait":
                 time.sleep(120)
+            case "half":  # of its file, for others to find
+                (self.folder / f".{task}.txt.0123456789ab.tmp").write_bytes(b"half")
+                time.sleep(120)
             case "grab":  # for ever more, 64 MB each tenth of a second, until somebody ends it
                 held = []
                 while True:
