@@ -7,10 +7,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.errors import RunError
-from midtrain.trainer.model import MoEModel
-from midtrain.trainer.optimizers import Optimizer, groups, matrices, orthogonalize
-from midtrain.trainer.presets import ModelConfig
-from midtrain.trainer.run import OptimizerConfig
+from midtrain.trainer.models.config import ModelConfig
+from midtrain.trainer.models.model import MoEModel
+from midtrain.trainer.optimizers.optimizer import Optimizer, groups, matrices, orthogonalize
+from midtrain.trainer.optimizers.settings import OptimizerConfig
 from torch.utils.flop_counter import FlopCounterMode
 
 SIZES = ModelConfig(
@@ -95,6 +95,32 @@ def test_every_parameter_is_in_the_one_group_that_suits_it(model):
     assert all(dict(model.named_parameters())[name].ndim == 1 or "depthwise.weight" in name for name in named["adamw"])
 
 
+@pytest.mark.parametrize("attention", ["cca", "gqa"])
+@pytest.mark.parametrize(
+    "moe",
+    [
+        {"kind": "linear"},
+        {"kind": "zero_computation"},
+        {"kind": "zero_computation", "router": "zaya"},
+        {"kind": "dense"},
+    ],
+)
+def test_muon_takes_the_matrices_of_every_kind_of_model(moe, attention):
+    sizes = {**SIZES.model_dump(), "moe": moe, "attention": attention}
+    model = MoEModel(ModelConfig.model_validate(sizes, strict=False))
+    named = groups(model)
+    parameters = dict(model.named_parameters())
+    assert sorted(name for names in named.values() for name in names) == sorted(parameters)
+    apart = ("embed_tokens.weight", "conv_qk_grouped.weight", "conv_qk_depthwise.weight", "constants.mix")
+    matrices_of = {name for name, parameter in parameters.items() if parameter.ndim > 1}
+    assert set(named["muon"]) == {name for name in matrices_of if not name.endswith((*apart, "constants.vectors"))}
+    assert all(name.endswith(("embed_tokens.weight", "conv_qk_grouped.weight")) for name in named["adamw_decay"])
+    give_gradients(model, 0)
+    before = {name: parameter.detach().clone() for name, parameter in parameters.items()}
+    Optimizer(model, MUON).step()
+    assert all(not torch.equal(parameter, before[name]) for name, parameter in parameters.items())
+
+
 def test_a_parameter_that_no_rule_names_is_an_error():
     strange = torch.nn.Module()
     strange.kernel = torch.nn.Parameter(torch.zeros(2, 3, 4))
@@ -113,7 +139,9 @@ def reference_step(name, weight, gradient, buffer):
         matrix.sub_(MUON.lr * 0.5 * scale * orthogonalize(direction[None])[0])
 
 
-def test_muon_is_its_definition_and_the_rest_torchs_adamw(model):
+@pytest.mark.parametrize("expert_size", [24, 48])  # gate and up are wide or tall: hidden_size is 32
+def test_muon_is_its_definition_and_the_rest_torchs_adamw(expert_size):
+    model = MoEModel(SIZES.model_copy(update={"expert_size": expert_size}))
     named = groups(model)
     expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     buffers = {name: torch.zeros_like(expected[name]) for name in named["muon"]}

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from midtrain.trainer.run import ScheduleConfig
-from midtrain.trainer.schedule import factor
+from midtrain.trainer.optimizers.schedule import factor
+from midtrain.trainer.optimizers.settings import ScheduleConfig
 
 
 def course(steps: int, **keys: object) -> list[float]:
@@ -21,7 +21,8 @@ def course(steps: int, **keys: object) -> list[float]:
 )
 def test_rises_then_falls_and_is_never_zero(name, steps, warmup_share, decay, final):
     warmup = int(warmup_share * (steps - 1))
-    values = course(steps, name=name, warmup=warmup, final=final, decay=decay if name == "wsd" else None)
+    falls = {"constant": {}, "wsd": {"final": final, "decay": decay}}.get(name, {"final": final})
+    values = course(steps, name=name, warmup=warmup, **falls)
     assert all(0 < value <= 1 for value in values)
     assert values[:warmup] == sorted(values[:warmup])
     assert values[warmup:] == sorted(values[warmup:], reverse=True)

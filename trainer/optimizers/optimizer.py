@@ -13,13 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import RunError
-from .run import OptimizerConfig
+from ...errors import RunError
+from .settings import OptimizerConfig
 
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Jordan's coefficients: they bring singular values near 1 (0.7 to 1.2) in five steps, and not exactly to it."""
 
 NEWTON_SCHULZ_STEPS = 5
+MOMENTUM = 0.95
 RMS_MATCH = 0.2
 """Root mean square of AdamW's updates that Muon's are scaled to (arXiv 2502.16982, section 2.2)."""
 
@@ -27,9 +28,9 @@ RMS_MATCH = 0.2
 def groups(model: nn.Module) -> dict[str, tuple[str, ...]]:
     """The names of all parameters by treatment, each in exactly one group.
 
-    `muon`: matrices, and the experts' stacks of matrices. `adamw_decay`: the tied embedding and the grouped
-    convolution, which are matrices or stacks of them, but no maps of the residual stream. `adamw`: depthwise filters,
-    norms, scales, temperatures and biases, which never decay.
+    `muon`: matrices, routers' among them, and the experts' stacks of matrices. `adamw_decay`: the tied embedding and
+    the grouped convolution, which are matrices or stacks of them, but no maps of the residual stream. `adamw`:
+    depthwise filters, norms, scales, temperatures, biases, and what constant experts learn, which never decay.
 
     Raises:
         RunError: a parameter of three or more dimensions that no rule names.
@@ -41,7 +42,7 @@ def groups(model: nn.Module) -> dict[str, tuple[str, ...]]:
 
 
 def _group(name: str, parameter: Tensor) -> str:
-    if parameter.ndim < 2 or name.endswith("conv_qk_depthwise.weight"):
+    if parameter.ndim < 2 or name.endswith(("conv_qk_depthwise.weight", "constants.vectors", "constants.mix")):
         return "adamw"
     if name.endswith(("embed_tokens.weight", "conv_qk_grouped.weight")):
         return "adamw_decay"
@@ -56,8 +57,8 @@ def matrices(name: str, tensor: Tensor) -> Tensor:
     """The tensor as a stack [n, rows, columns] of the matrices in it: one an expert, gate and up apart."""
     if name.endswith("gate_up_proj"):
         experts, rows, columns = tensor.shape
-        return tensor.view(2 * experts, rows // 2, columns)
-    return tensor.view(-1, *tensor.shape[-2:])
+        return tensor.reshape(2 * experts, rows // 2, columns)
+    return tensor.reshape(-1, *tensor.shape[-2:])
 
 
 def orthogonalize(momentum_Nmn: Tensor) -> Tensor:
@@ -77,7 +78,7 @@ def orthogonalize(momentum_Nmn: Tensor) -> Tensor:
     for _ in range(NEWTON_SCHULZ_STEPS):
         gram = torch.bmm(x, x.mT)
         x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.mT if tall else x).float()
+    return (x.mT if tall else x).float().contiguous()
 
 
 @dataclass(frozen=True)
@@ -204,7 +205,8 @@ class Optimizer:
 
     def step(self) -> None:
         """Moves every parameter by its gradient."""
-        self.muon.step(self.settings.lr * self.scale, self.settings.momentum, self.settings.weight_decay)
+        momentum = MOMENTUM if self.settings.momentum is None else self.settings.momentum
+        self.muon.step(self.settings.lr * self.scale, momentum, self.settings.weight_decay)
         self.adamw.step()
 
     def zero_grad(self) -> None:

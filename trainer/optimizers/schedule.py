@@ -9,7 +9,7 @@ trained at a rate of zero.
 
 import math
 
-from .run import ScheduleConfig
+from .settings import ScheduleConfig
 
 
 def factor(schedule: ScheduleConfig, step: int, steps: int) -> float:
@@ -32,4 +32,4 @@ def factor(schedule: ScheduleConfig, step: int, steps: int) -> float:
     progress = into_decay / (decay_steps + 1)
     if schedule.name == "cosine":
         progress = (1 - math.cos(math.pi * progress)) / 2
-    return 1.0 + (schedule.final - 1.0) * progress
+    return 1.0 + ((schedule.final or 0.0) - 1.0) * progress

@@ -1,0 +1,1 @@
+"""What moves the weights and the balancing biases, and how fast."""
