@@ -9,33 +9,63 @@ and `manifest.json` (`checkpoint_manifest.py`).
 """
 
 import os
-import re
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.default_planner import DefaultSavePlanner
 from torch.distributed.checkpoint.filesystem import FileSystemReader, FileSystemWriter
+from torch.distributed.checkpoint.planner import WriteItem
 from torch.distributed.checkpoint.state_dict_loader import load as load_distributed
 from torch.distributed.checkpoint.state_dict_saver import save as save_distributed
 
-from .. import storage
-from ..errors import ConfigError, RunError
-from ..manifest import NAME as MANIFEST
+from ... import storage
+from ...errors import RunError
+from ...manifest import NAME as MANIFEST
+from ..models.model import MoEModel
 from . import checkpoint_manifest
+from .checkpoint_folder import FOLDER, complete
 from .checkpoint_manifest import Checkpoint, Contents
-from .model import MoEModel
-
-FOLDER = "checkpoints"
-_STEP = re.compile(r"step-(\d{8,})")
 
 
-def save(run_folder: Path, tensors: Mapping[str, Tensor], contents: Contents, keep: int) -> Path:
+class _OneByOne(DefaultSavePlanner):
+    """Reads each tensor when it is written, and lets it go when the next is asked for.
+
+    The writer holds on to all that it has written; so what it holds is emptied.
+    """
+
+    def __init__(self, read: Callable[[str], Tensor]) -> None:
+        super().__init__(flatten_state_dict=False, flatten_sharded_tensors=False)
+        self._read = read
+        self._written: Tensor | None = None
+
+    def resolve_data(self, write_item: WriteItem) -> Tensor:
+        if self._written is not None:
+            self._written.untyped_storage().resize_(0)
+        self._written = self._read(write_item.index.fqn)
+        return self._written
+
+
+def save(
+    run_folder: Path,
+    tensors: Mapping[str, Tensor],
+    contents: Contents,
+    keep: int,
+    read: Callable[[str], Tensor] | None = None,
+) -> Path:
     """Writes `checkpoints/step-NNNNNNNN`, then removes the oldest ones beyond `keep` (ends of phases stay).
+
+    Args:
+        run_folder: the run's folder.
+        tensors: by name.
+        contents: what the manifest says of them.
+        keep: how many checkpoints stay.
+        read: gives each tensor when it is written, one at a time in memory; `tensors` may then be on the meta device.
 
     Returns:
         The checkpoint's folder. Killed at any moment, it either stands complete under this name or not at all.
@@ -49,7 +79,11 @@ def save(run_folder: Path, tensors: Mapping[str, Tensor], contents: Contents, ke
     temporary.mkdir(parents=True)
     try:
         with _one_process("written", temporary):
-            save_distributed(dict(tensors), storage_writer=FileSystemWriter(temporary), no_dist=True)
+            if read is None:
+                save_distributed(dict(tensors), storage_writer=FileSystemWriter(temporary), no_dist=True)
+            else:
+                writer = FileSystemWriter(temporary, per_thread_copy_ahead=0)  # reads nothing before its turn
+                save_distributed(dict(tensors), storage_writer=writer, planner=_OneByOne(read), no_dist=True)
         checkpoint_manifest.write(temporary, tensors, contents)
         if final.exists():
             _remove(final)
@@ -60,33 +94,6 @@ def save(run_folder: Path, tensors: Mapping[str, Tensor], contents: Contents, ke
         raise
     _prune(run_folder, keep)
     return final
-
-
-def newest(run_folder: str | Path) -> Path | None:
-    """The complete checkpoint of the highest step in a run's folder, None where there is none."""
-    complete = _complete(Path(run_folder))
-    return complete[-1] if complete else None
-
-
-def find(path: str | Path) -> Checkpoint:
-    """The checkpoint that a person names: its folder, or a run's folder for its newest.
-
-    Raises:
-        ConfigError: neither is there.
-        RunError: its manifest was cut or altered.
-    """
-    folder = Path(path)
-    if _STEP.fullmatch(folder.resolve().name) and folder.is_dir():
-        return checkpoint_manifest.read(folder)
-    inside = newest(folder)
-    if inside is None:
-        raise ConfigError(
-            "no checkpoint is here",
-            where=str(path),
-            seen="no complete checkpoint" if folder.exists() else "no such folder",
-            expected=f"a run's folder, or one of its {FOLDER}/step-NNNNNNNN",
-        )
-    return checkpoint_manifest.read(inside)
 
 
 def load(checkpoint: Checkpoint, tensors: Mapping[str, Tensor]) -> None:
@@ -146,16 +153,8 @@ def set_rng(states: Mapping[str, Tensor], device: torch.device) -> None:
         torch.cuda.set_rng_state(states["rng/cuda"], device)
 
 
-def _complete(run_folder: Path) -> list[Path]:
-    """The complete checkpoints of a run, oldest first."""
-    folder = run_folder / FOLDER
-    found = [path for path in folder.iterdir() if _STEP.fullmatch(path.name)] if folder.is_dir() else []
-    complete = [path for path in found if (path / MANIFEST).exists()]
-    return sorted(complete, key=lambda path: int(path.name.removeprefix("step-")))
-
-
 def _prune(run_folder: Path, keep: int) -> None:
-    for path in _complete(run_folder)[:-keep]:
+    for path in complete(run_folder)[:-keep]:
         try:
             kept = checkpoint_manifest.read(path).contents.end_of_phase
         except RunError:

@@ -9,10 +9,11 @@ import orjson
 import pytest
 import torch
 from midtrain.errors import ConfigError, RunError
-from midtrain.trainer import checkpoint, checkpoint_manifest
-from midtrain.trainer.checkpoint_manifest import Contents, PhaseRecord, Position
-from midtrain.trainer.model import MoEModel
-from midtrain.trainer.presets import ModelConfig
+from midtrain.trainer.checkpoints import checkpoint, checkpoint_folder, checkpoint_manifest
+from midtrain.trainer.checkpoints.checkpoint_manifest import Contents
+from midtrain.trainer.history import Position, Stretch
+from midtrain.trainer.models.config import ModelConfig, ZayaMoE
+from midtrain.trainer.models.model import MoEModel
 
 SIZES = ModelConfig(
     vocab_size=64,
@@ -28,9 +29,9 @@ SIZES = ModelConfig(
 
 
 def contents(step: int, end_of_phase: bool = False) -> Contents:
-    record = PhaseRecord("pretrain", "f" * 32, 16, 4, 1e4, 0, step, step * 4)
+    record = Stretch("pretrain", "f" * 32, 16, 4, 1e4, 0, step, 0, step * 4)
     position = Position("pretrain", 0, step, step * 4, step, 100, 90, 1.5)
-    return Contents("tiny", SIZES, "f" * 32, "a" * 32, "muon", position, (record,), end_of_phase)
+    return Contents("tiny", SIZES, "f" * 32, "a" * 32, "muon", "adamw", position, (record,), end_of_phase)
 
 
 def tensors(value: float = 0.0) -> dict[str, torch.Tensor]:
@@ -46,7 +47,7 @@ def test_what_is_saved_is_loaded_bitwise(tmp_path):
     saved = tensors(0.1) | {"model/half": torch.randn(5).bfloat16()}
     path = checkpoint.save(tmp_path, saved, contents(12), keep=3)
     assert path == tmp_path / "checkpoints" / "step-00000012"
-    source = checkpoint.find(path)
+    source = checkpoint_folder.find(path)
     assert source.contents == contents(12)
     loaded = {name: torch.zeros_like(tensor) for name, tensor in saved.items()}
     checkpoint.load(source, loaded)
@@ -58,7 +59,7 @@ def test_a_model_is_made_from_its_checkpoint(tmp_path):
     model = MoEModel(SIZES)
     model.layers[0].mlp.gate.balancing_biases[0] = 0.25
     checkpoint.save(tmp_path, checkpoint.model_tensors(model), contents(1), keep=1)
-    loaded = checkpoint.load_model(checkpoint.find(tmp_path))
+    loaded = checkpoint.load_model(checkpoint_folder.find(tmp_path))
     assert loaded.config == SIZES
     for name, tensor in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], tensor), name
@@ -83,7 +84,7 @@ def damages(path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("damage", ["cut", "empty", "altered", "longer", "gone"])
 @pytest.mark.parametrize("name", [".metadata", "__0_0.distcp"])
 def test_a_damaged_file_is_named_and_never_opened(saved, name, damage):
-    source = checkpoint.find(saved)
+    source = checkpoint_folder.find(saved)
     if damage == "gone":
         (saved / name).unlink()
     else:
@@ -97,7 +98,7 @@ def test_a_damaged_manifest_is_named(saved, damage):
     file = saved / "manifest.json"
     file.write_bytes(damages(file)[damage])
     with pytest.raises(RunError, match=r"manifest\.json: the checkpoint's manifest was"):
-        checkpoint.find(saved)
+        checkpoint_folder.find(saved)
 
 
 class Attack:
@@ -114,14 +115,14 @@ def test_planted_metadata_is_not_unpickled(saved, tmp_path):
     planted = pickle.dumps(Attack(tmp_path / "planted"))
     (saved / ".metadata").write_bytes(planted)
     with pytest.raises(RunError, match=r"\.metadata"):
-        checkpoint.load(checkpoint.find(saved), tensors())
+        checkpoint.load(checkpoint_folder.find(saved), tensors())
     assert not (tmp_path / "planted").exists()
     pickle.loads(planted)
     assert (tmp_path / "planted").exists()
 
 
 def test_a_missing_or_misshapen_tensor_is_an_error(saved):
-    source = checkpoint.find(saved)
+    source = checkpoint_folder.find(saved)
     with pytest.raises(RunError, match=r"does not hold model/v as it is needed\n  seen:     missing"):
         checkpoint.load(source, {"model/v": torch.zeros(2)})
     with pytest.raises(RunError, match=r"seen:     \(3, 4\)\n  expected: \(3, 5\)"):
@@ -129,7 +130,8 @@ def test_a_missing_or_misshapen_tensor_is_an_error(saved):
 
 
 def test_the_first_size_that_differs_is_named(saved):
-    source = checkpoint.find(saved)
+    source = checkpoint_folder.find(saved)
+    checkpoint_manifest.require_same_model(source, SIZES.model_copy(update={"moe": ZayaMoE(capacity=1.5)}))
     checkpoint_manifest.require_same_model(source, SIZES.model_copy(update={"rope_theta": 1e6}))
     with pytest.raises(ConfigError, match=r"num_layers 2 in the checkpoint\n  expected: num_layers 4"):
         checkpoint_manifest.require_same_model(source, SIZES.model_copy(update={"num_layers": 4, "router_size": 9}))
@@ -138,13 +140,13 @@ def test_the_first_size_that_differs_is_named(saved):
 def test_a_checkpoint_cut_off_before_its_manifest_is_passed_over(tmp_path):
     for step in (1, 2):
         checkpoint.save(tmp_path, tensors(), contents(step), keep=3)
-    assert checkpoint.newest(tmp_path).name == "step-00000002"
+    assert checkpoint_folder.newest(tmp_path).name == "step-00000002"
     (tmp_path / "checkpoints" / "step-00000002" / "manifest.json").unlink()
-    assert checkpoint.newest(tmp_path).name == "step-00000001"
-    assert checkpoint.find(tmp_path).contents.position.step == 1
+    assert checkpoint_folder.newest(tmp_path).name == "step-00000001"
+    assert checkpoint_folder.find(tmp_path).contents.position.step == 1
     with pytest.raises(RunError, match="the checkpoint is not complete"):
-        checkpoint.find(tmp_path / "checkpoints" / "step-00000002")
-    assert checkpoint.newest(tmp_path / "nowhere") is None
+        checkpoint_folder.find(tmp_path / "checkpoints" / "step-00000002")
+    assert checkpoint_folder.newest(tmp_path / "nowhere") is None
 
 
 def test_the_newest_stay_and_the_ends_of_phases(tmp_path):
@@ -168,7 +170,7 @@ def test_saving_again_replaces(tmp_path):
     checkpoint.save(tmp_path, tensors(1.0), contents(3), keep=2)
     path = checkpoint.save(tmp_path, tensors(2.0), contents(3), keep=2)
     loaded = {"model/w": torch.zeros(3, 4)}
-    checkpoint.load(checkpoint.find(path), loaded)
+    checkpoint.load(checkpoint_folder.find(path), loaded)
     assert (loaded["model/w"] == 2.0).all()
 
 
@@ -207,9 +209,9 @@ def test_ctrl_c_within_a_save_is_ctrl_c(tmp_path, monkeypatch):
 
 def test_naming_what_is_no_checkpoint(tmp_path):
     with pytest.raises(ConfigError, match=r"no checkpoint is here\n  seen:     no such folder"):
-        checkpoint.find(tmp_path / "nowhere")
+        checkpoint_folder.find(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="no complete checkpoint"):
-        checkpoint.find(tmp_path)
+        checkpoint_folder.find(tmp_path)
 
 
 def test_another_format_is_refused(saved):
@@ -219,4 +221,4 @@ def test_another_format_is_refused(saved):
     body["format"] = 99
     file.write_bytes(orjson.dumps({**body, "hash": checkpoint_manifest.fingerprint(body)}))
     with pytest.raises(RunError, match="format of another version"):
-        checkpoint.find(saved)
+        checkpoint_folder.find(saved)

@@ -1,56 +1,33 @@
 """What a checkpoint says of itself: the manifest that is written last and read first.
 
 A checkpoint's tensors mean nothing without the model, the shards and the place in the order that they belong to, and
-must not be opened before they are known to be whole. Costs a hash pass over the files, on writing and on reading.
+must not be opened before they are known to be whole. Costs a hash pass over the files, on writing and on reading;
+torch is never imported here.
 """
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import torch
-from torch import Tensor
 
-from .. import storage
-from ..errors import ConfigError, RunError
-from ..manifest import NAME, canonical, fingerprint
-from .presets import ModelConfig
+from ... import storage
+from ...errors import ConfigError, RunError
+from ...manifest import NAME, canonical, fingerprint
+from .. import history
+from ..history import Position, Stretch
+from ..models.config import ModelConfig
 
-FORMAT = 1
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FORMAT = 4
 _FREE = ("rope_theta", "init_std")
-"""Keys of ModelConfig that may differ between a checkpoint and a model: no tensor depends on them."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where a run stands: `sequence` is the next one of the phase `phase` (its index in the run is `phase_index`).
-
-    Steps count from the run's start; tokens without padding; seconds of training, evaluation apart.
-    """
-
-    phase: str
-    phase_index: int = 0
-    phase_step: int = 0
-    sequence: int = 0
-    step: int = 0
-    tokens: int = 0
-    supervised_tokens: int = 0
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class PhaseRecord:
-    """One phase of a run's history, as far as it has come; its first step is `first_step` + 1."""
-
-    phase: str
-    shards: str
-    sequence_length: int
-    batch_sequences: int
-    rope_theta: float
-    first_step: int
-    steps: int
-    sequences: int
+_FREE_OF_MOE = ("capacity", "tau", "balance_weight")
+"""Keys of ModelConfig and of its `moe` that may differ between a checkpoint and a model: no tensor depends on them, and
+no logit of an evaluation but by the RoPE base."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +35,8 @@ class Contents:
     """What a checkpoint holds beside its tensors.
 
     `model.rope_theta` is that of the phase it was written in, `shards` the shards' fingerprint, `tokenizer` the hash of
-    their tokenizer, `optimizer` the optimizer's name.
+    their tokenizer, `optimizer` the optimizer's name and `balancing` the balancer's kind (empty where there is
+    no state of one).
     """
 
     run: str
@@ -66,8 +44,9 @@ class Contents:
     shards: str
     tokenizer: str
     optimizer: str
+    balancing: str
     position: Position
-    history: tuple[PhaseRecord, ...]
+    history: tuple[Stretch, ...]
     end_of_phase: bool
 
 
@@ -81,7 +60,7 @@ class Checkpoint:
     tensors: Mapping[str, tuple[int, ...]]
 
 
-def write(folder: Path, tensors: Mapping[str, Tensor], contents: Contents) -> None:
+def write(folder: Path, tensors: "Mapping[str, Tensor]", contents: Contents) -> None:
     """Writes the manifest of a folder that holds all other files of a checkpoint."""
     files = {
         path.name: {"bytes": path.stat().st_size, "xxh3_128": storage.hash_file(path)}
@@ -93,7 +72,7 @@ def write(folder: Path, tensors: Mapping[str, Tensor], contents: Contents) -> No
         "model": contents.model.model_dump(mode="json"),
         "files": files,
         "tensors": {name: list(tensor.shape) for name, tensor in tensors.items()},
-        "torch": torch.__version__,
+        "torch": version("torch"),
     }
     sealed = {"hash": fingerprint(body), **orjson.loads(canonical(body))}
     with storage.atomic_write(folder / NAME) as stream:
@@ -136,8 +115,9 @@ def read(path: str | Path) -> Checkpoint:
             shards=body["shards"],
             tokenizer=body["tokenizer"],
             optimizer=body["optimizer"],
+            balancing=body["balancing"],
             position=Position(**body["position"]),
-            history=tuple(PhaseRecord(**record) for record in body["history"]),
+            history=history.stretches(body["history"]),
             end_of_phase=body["end_of_phase"],
         ),
         files={name: (entry["bytes"], entry["xxh3_128"]) for name, entry in body["files"].items()},
@@ -174,13 +154,34 @@ def require_same_model(checkpoint: Checkpoint, config: ModelConfig) -> None:
     Raises:
         ConfigError: naming the first size that differs.
     """
-    stored = checkpoint.contents.model.model_dump()
-    for key, wanted in config.model_dump().items():
-        if key not in _FREE and stored[key] != wanted:
+    require_same_sizes(checkpoint.contents.model, "checkpoint", checkpoint.path, config)
+
+
+def _fixed(config: ModelConfig) -> dict[str, Any]:
+    """What a model must share with a checkpoint of it."""
+    found = {key: value for key, value in config.model_dump().items() if key not in _FREE}
+    found["moe"] = {key: value for key, value in found["moe"].items() if key not in _FREE_OF_MOE}
+    return found
+
+
+def _yaml(value: object) -> str:
+    """A value as the run file would have it, on one line."""
+    return orjson.dumps(value).decode().replace(":", ": ").replace(",", ", ").replace('"', "")
+
+
+def require_same_sizes(stored: ModelConfig, what: str, where: Path, config: ModelConfig) -> None:
+    """Compares the sizes of a model that stands somewhere, in a checkpoint or a folder, with those wanted.
+
+    Raises:
+        ConfigError: naming the first size that differs.
+    """
+    found, needed = _fixed(stored), _fixed(config)
+    for key, wanted in needed.items():
+        if found[key] != wanted:
             raise ConfigError(
-                f"the checkpoint is one of another model: {key} differs",
-                where=str(checkpoint.path),
-                seen=f"{key} {stored[key]} in the checkpoint",
+                f"the {what} is one of another model: {key} differs",
+                where=str(where),
+                seen=f"{key} {found[key]} in the {what}",
                 expected=f"{key} {wanted}, as model says",
-                fix="give the checkpoint's model, or another checkpoint",
+                fix=f"write {key}: {_yaml(found[key])} in the run's model, or take another {what}",
             )

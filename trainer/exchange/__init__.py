@@ -1,0 +1,1 @@
+"""Models in other people's layout: transformers folders, read and written tensor by tensor."""
