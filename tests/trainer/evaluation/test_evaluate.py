@@ -10,15 +10,16 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from midtrain.errors import ConfigError, RunError
-from midtrain.mixtures import templates, tokenizers
+from midtrain.mixtures import templates, tokenizer_training
 from midtrain.mixtures.built import HeldOutDocument
 from midtrain.mixtures.tasks import Problem, evaluation_problems
-from midtrain.mixtures.templates import Message
+from midtrain.mixtures.templates import Message, Template
 from midtrain.mixtures.tokenizers import Tokenizer
-from midtrain.trainer import evaluate
-from midtrain.trainer.evaluate import cut, held_out_loss, task_accuracy
-from midtrain.trainer.model import MoEModel
-from midtrain.trainer.presets import ModelConfig
+from midtrain.trainer.evaluation import evaluate
+from midtrain.trainer.evaluation.evaluate import cut, held_out_loss, task_accuracy
+from midtrain.trainer.evaluation.sampling import Sampling
+from midtrain.trainer.models.config import ModelConfig
+from midtrain.trainer.models.model import MoEModel
 
 BOTH = ["modular_chain", "word_problem"]
 VOCAB = 53
@@ -144,7 +145,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
         for name in BOTH
         for problem in evaluation_problems(name, [2, 3], 60, seed=9)
     ]
-    return tokenizers.train(texts, 360, "<|endoftext|>", path)
+    return tokenizer_training.train(texts, 360, "<|endoftext|>", path)
 
 
 def worked(problem: Problem) -> str:
@@ -154,14 +155,14 @@ def worked(problem: Problem) -> str:
 def scripted(
     monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer, replies: Sequence[list[int]]
 ) -> list[dict[str, object]]:
-    """Lets `greedy` say the replies; returns what it was asked."""
+    """Lets `generate` say the replies; returns what it was asked."""
     calls: list[dict[str, object]] = []
 
     def say(model: MoEModel, prompts: Sequence[Sequence[int]], limit: int, stop: set[int], **rest: object) -> object:
         calls.append({"prompts": [tokenizer.decode(ids) for ids in prompts], "limit": limit, "stop": stop, **rest})
         return [list(reply) for reply in replies]
 
-    monkeypatch.setattr(evaluate, "greedy", say)
+    monkeypatch.setattr(evaluate, "generate", say)
     return calls
 
 
@@ -198,6 +199,23 @@ def test_replies_are_scored_by_their_answers(monkeypatch: pytest.MonkeyPatch, to
         for problem in (*chains, *stories)
     ]
     assert {tokenizer.decode([token]) for token in calls[0]["stop"]} == {"<|im_end|>", "<|endoftext|>"}
+
+
+def test_several_replies_to_a_problem_give_pass_at_k(monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer) -> None:
+    problems = evaluation_problems("word_problem", [3], 2, seed=2)
+    right, wrong = [encoded(tokenizer, worked(problem)) for problem in problems], encoded(tokenizer, "no")
+    calls = scripted(monkeypatch, tokenizer, [wrong, right[0], wrong, right[1], right[1], right[0]])
+    model, sampling = MoEModel(config(tokenizer.vocab_size)), Sampling(temperature=1.0, n=3)
+    (score,) = task_accuracy(
+        model, tokenizer, ["word_problem"], "reasoning", 2, [3], 2, max_new_tokens=400, sampling=sampling, ks=(1, 2, 3)
+    )
+    assert calls[0]["sampling"] == sampling
+    assert (score.problems, score.replies, score.correct) == (2, 6, 3)
+    assert score.pass_at == pytest.approx({1: 1 / 2, 2: (2 / 3 + 1) / 2, 3: 1.0})
+    assert score.accuracy == score.pass_at[1]
+    assert [example.correct for example in score.examples] == [False, True]
+    with pytest.raises(ConfigError, match="pass@4 cannot be estimated from 3 replies"):
+        task_accuracy(model, tokenizer, ["word_problem"], "answer", 2, [3], 2, sampling=sampling, ks=(4,))
 
 
 def test_a_reply_that_was_cut_off_has_no_answer(monkeypatch: pytest.MonkeyPatch, tokenizer: Tokenizer) -> None:
@@ -274,3 +292,19 @@ def test_the_loss_on_the_twins_is_that_of_the_bare_answers(model: MoEModel, toke
     for prompt in ("answer", "reasoning"):
         score = task_accuracy(large, tokenizer, ["modular_chain"], prompt, 40, [3], 6, max_new_tokens=2)[0]
         assert score.twin_loss == pytest.approx(sum(expected) / 80, abs=1e-5)
+
+
+def test_problems_are_asked_in_a_jinja_template(tokenizer):
+    """Prompts are the template's own, and replies end with what ends its turns."""
+    text = (
+        "{% for m in messages %}{{ m.role }}: {{ m.content }}</think>\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant: {% endif %}"
+    )
+    template = Template("own.jinja", text, earlier_reasoning="template")
+    assert tokenizer.check(template).turn_ends == ("</think>",)
+    model = MoEModel(config(tokenizer.vocab_size))
+    (score,) = task_accuracy(
+        model, tokenizer, ["word_problem"], "answer", 3, [2], 2, template=template, max_new_tokens=4
+    )
+    assert score.replies == 3
+    assert score.twin_loss > 0

@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 import torch
 from midtrain.config import Loaded, validate
-from midtrain.errors import ConfigError
-from midtrain.mixtures import tokenizers
+from midtrain.errors import ConfigError, RunError
+from midtrain.mixtures import tokenizer_training
 from midtrain.mixtures.built import BuiltSource, HeldOutDocument
+from midtrain.mixtures.templates import CHATML
 from midtrain.mixtures.tokenizers import Tokenizer
-from midtrain.trainer.evaluate import held_out_loss, task_accuracy
-from midtrain.trainer.measure import PROBLEM_SEED, evaluator
-from midtrain.trainer.model import MoEModel
-from midtrain.trainer.presets import ModelConfig
+from midtrain.trainer.evaluation import measure as measured
+from midtrain.trainer.evaluation.evaluate import held_out_loss, task_accuracy
+from midtrain.trainer.evaluation.measure import PROBLEM_SEED, evaluator
+from midtrain.trainer.models.config import ModelConfig
+from midtrain.trainer.models.model import MoEModel
 from midtrain.trainer.run import RunConfig, plan_phases
 from midtrain.yaml_document import override, parse
 
@@ -35,6 +37,10 @@ class Phase:
     sequence_length: int
     sequences: int
 
+    @property
+    def planned_sequences(self):
+        return self.sequences
+
 
 @dataclass
 class StandIn:
@@ -46,8 +52,9 @@ class StandIn:
     checked: int = 0
     phases = {"short": Phase(16, 20), "long": Phase(32, 20)}  # noqa: RUF012
 
-    def check_tokenizer(self) -> None:
+    def open_tokenizer(self) -> Tokenizer:
         self.checked += 1
+        return Tokenizer.open(self.tokenizer_path, self.end_of_document_text)
 
     def held_out(self, source: str):
         rng = np.random.default_rng(len(source))
@@ -59,15 +66,15 @@ class StandIn:
 def tokenizer(tmp_path_factory) -> Tokenizer:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
     texts = ["7 + 4 * 3 - 9 mod 10, left to right =", "the answer is the last digit of what is left"] * 30
-    tokenizers.train(texts, 300, "<|end|>", path)
+    tokenizer_training.train(texts, 300, "<|end|>", path)
     return Tokenizer.open(path, "<|end|>")
 
 
 @pytest.fixture
 def built(tokenizer) -> StandIn:
     sources = {
-        "web": BuiltSource("web", None, "tokens/web", 3),
-        "tasks": BuiltSource("tasks", "chatml", "tokens/tasks", 0),
+        "web": BuiltSource("web", None, "tokens/web", "chunk", "error", 1, 9, 9, 400, 400, 3),
+        "tasks": BuiltSource("tasks", CHATML, "tokens/tasks", "whole", "drop", 1, 9, 9, 400, 300, 0),
     }
     return StandIn(Path(tokenizer.path), tokenizer.end_of_document_text, sources)
 
@@ -121,6 +128,27 @@ def test_held_out_documents_are_read_at_the_phases_length(built, model):
             expected = held_out_loss(model, built.held_out("web"), length, 64 // length, source="web")
             assert by_step[step] == pytest.approx(expected.loss)
     assert by_step[5] != by_step[6]
+
+
+@pytest.mark.parametrize(
+    ("function", "setting", "told"),
+    [
+        ("held_out_loss", "evaluate.tasks=[]", r"web: .*the held-out loss[^$]*smaller micro_batch_tokens in the phase"),
+        (
+            "task_accuracy",
+            "evaluate.held_out=false",
+            r"modular_chain: .*replies to problems[^$]*evaluate\.max_new_tokens",
+        ),
+    ],
+)
+def test_memory_that_runs_out_is_named_with_what_to_lower(built, model, monkeypatch, function, setting, told):
+    def full(*args, **rest):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 17.19 GiB.")
+
+    measure = make(built, setting)
+    monkeypatch.setattr(measured, function, full)
+    with pytest.raises(RunError, match=told):
+        measure(model, 1)
 
 
 def test_held_out_can_be_left_out(built, model):
