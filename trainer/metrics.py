@@ -2,9 +2,11 @@
 
 Rows are plain JSON and flushed as they come, so that a killed run can be read and a resumed one goes on in the same
 file: what lies beyond the resumed step is cut. Costs one write of about 300 bytes a step. A row's `kind` is `step`,
-`evaluation` or `alarm`; its numbers are at most 16 a step, whatever the model's size.
+`evaluation` or `alarm`; its numbers are at most 20 a step, whatever the model's size.
 """
 
+import contextlib
+import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 NAME = "metrics.jsonl"
-_NOT_PLOTTED = ("kind", "step", "phase", "phase_step", "first_sequence")
+_TAIL = 1 << 20  # bytes: some thousands of rows
+_NOT_PLOTTED = ("kind", "step", "phase", "phase_step", "first_sequence", "batch")
 
 
 def rows(path: str | Path) -> Iterator[dict[str, Any]]:
@@ -43,6 +46,29 @@ def rows(path: str | Path) -> Iterator[dict[str, Any]]:
                 seen=line[:80].decode("utf-8", "replace"),
                 fix="remove the line",
             )
+
+
+def newest_step(path: str | Path) -> int:
+    """The last step that a metrics file records, 0 where there is none; reads the end of the file alone.
+
+    Raises:
+        RunError: the last lines hold no row.
+    """
+    file = Path(path)
+    size = file.stat().st_size if file.exists() else 0
+    with open(file, "rb") if size else io.BytesIO() as stream:
+        stream.seek(max(size - _TAIL, 0))
+        lines = stream.read().splitlines(keepends=True)
+    for line in reversed(lines):
+        try:
+            row = orjson.loads(line) if line.endswith(b"\n") else None
+        except orjson.JSONDecodeError:
+            row = None
+        if isinstance(row, dict) and row.get("kind") == "step":
+            return int(row["step"])
+    if size > _TAIL:
+        raise RunError("the last lines hold no step", where=str(path), seen=f"{_TAIL:,} bytes without one")
+    return 0
 
 
 def cut(path: Path, last_step: int) -> None:
@@ -75,7 +101,8 @@ class Metrics:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stream.close()
+        with contextlib.suppress(OSError):  # what could not be written was told by _append
+            self._stream.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -98,8 +125,15 @@ class Metrics:
         return any(row.get("kind") == "evaluation" and row["step"] == step for row in rows(self.path))
 
     def _append(self, kind: str, row: Mapping[str, Any]) -> None:
-        self._stream.write(orjson.dumps({"kind": kind, **row}) + b"\n")
-        self._stream.flush()
+        try:
+            self._stream.write(orjson.dumps({"kind": kind, **row}) + b"\n")
+            self._stream.flush()
+        except OSError as error:
+            raise RunError(
+                f"the row cannot be written: {error.strerror}",
+                where=str(self.path),
+                fix="make room or give access, and go on with --resume",
+            ) from None
 
     def _plot(self, group: str, step: int, values: Mapping[str, Any]) -> None:
         if self._writer is None:

@@ -4,11 +4,13 @@ A time left that is wrong by the evaluations, or by the longer sequences of a la
 running means.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from .checkpoint_manifest import Position
+from .batch import Batch
+from .history import Position
 from .run import PhasePlan
 
 SMOOTHING = 0.1
@@ -67,6 +69,16 @@ class Pace:
             steps = range(position.step - position.step % every + every, plans[-1].last_step + 1, every)
             evaluations = len(ends.union(steps)) + due
         return tokens * self.per_token + evaluations * self.per_evaluation
+
+
+def timed(read: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
+    """Batches, each with the time at which it was asked for: a step's seconds count the wait for its batch."""
+    while True:
+        started = time.perf_counter()
+        batch = next(read, None)
+        if batch is None:
+            return
+        yield batch, started
 
 
 def _smooth(old: float, new: float) -> float:

@@ -5,96 +5,49 @@ too, before torch is loaded. Costs one validation and one look at the shards' ma
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal, Protocol
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ..config import Loaded, LocalFolder, Section, parse_count
-from .presets import PRESETS, ModelConfig
+from ..config import Loaded, LocalFolder, Section, did_you_mean, parse_count
+from .history import Stretch
+from .models.config import DenseFFN, Kernels, ModelConfig
+from .models.presets import PRESETS, expanded
+from .optimizers.settings import OptimizerConfig, ScheduleConfig
 
 Positive = Annotated[int, BeforeValidator(parse_count), Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+MOST_THREADS = 1_024
+"""More than any machine has cores; OpenMP ends the process where it cannot start as many as it was asked for."""
 
 
 def _preset(model: object) -> object:
-    """A preset's name to its sizes; a table of sizes goes on to ModelConfig."""
-    if not isinstance(model, str):
-        return model
-    if model not in PRESETS:
+    """A preset, or a preset with changes, to its sizes; a table of sizes goes on to ModelConfig."""
+    try:
+        return expanded(model)
+    except KeyError as unknown:
         names = ", ".join(f"'{name}'" for name in PRESETS)
+        name = str(unknown.args[0])
+        hint = did_you_mean(name, list(PRESETS), "see the list")
+        near = "" if isinstance(model, str) else f" {name}: {hint}"
         raise PydanticCustomError(
-            "literal_error", "there is no such model preset", {"expected": f"{names}, or a table of sizes"}
-        )
-    return PRESETS[model]
+            "literal_error",
+            "there is no such model preset{near}",
+            {"near": near, "expected": f"{names}, or a table of sizes"},
+        ) from None
+
+
+def _named(init: object) -> object:
+    """A path alone as the table that it stands for."""
+    return {"path": init} if isinstance(init, str) else init
 
 
 def _one_process(ways: int | str) -> int | str:
     if ways not in (1, "auto"):
         raise ValueError("training runs in one process: 1 is all that can stand here (or auto, for data)")
     return ways
-
-
-class BalancingConfig(Section):
-    """Bias balancing; the rate is on the scale of probabilities and falls with the phase's schedule."""
-
-    lr: float = Field(1e-3, ge=0, lt=1)
-
-
-class OptimizerConfig(Section):
-    """Muon on matrices and AdamW on the rest, or AdamW on everything.
-
-    `lr` is Muon's rate (AdamW's where `name: adamw`), `adamw_lr` that of what Muon leaves, equal to `lr` unless given.
-    `clip` bounds the global gradient norm; null only measures it. `fresh: true` starts the moments anew at the phase
-    that says so; without it a phase that writes an optimizer changes the settings and keeps the moments.
-    """
-
-    name: Literal["muon", "adamw"]
-    lr: float = Field(gt=0)
-    adamw_lr: float | None = Field(None, gt=0)
-    weight_decay: float = Field(0.0, ge=0, lt=1)
-    momentum: float = Field(0.95, ge=0, lt=1)
-    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
-    eps: float = Field(1e-8, gt=0)
-    clip: float | None = Field(1.0, gt=0)
-    balancing: BalancingConfig = BalancingConfig(lr=1e-3)
-    fresh: bool = False
-
-    @field_validator("adamw_lr")
-    @classmethod
-    def _beside_muon(cls, rate: float | None, info: Any) -> float | None:
-        if rate is not None and info.data.get("name") == "adamw":
-            raise ValueError("adamw_lr is the rate of what Muon leaves; under name: adamw write lr")
-        return rate
-
-
-class ScheduleConfig(Section):
-    """The course of the learning rate over a phase, as a factor of the optimizer's rates.
-
-    `warmup` in steps; `decay` is the share of the phase's steps in which wsd falls; `final` is the factor at the end.
-    """
-
-    name: Literal["wsd", "cosine", "linear", "constant"]
-    warmup: Annotated[int, BeforeValidator(parse_count), Field(ge=0)] = 0
-    decay: Share | None = None
-    final: Share = 0.0
-
-    @field_validator("decay")
-    @classmethod
-    def _of_wsd(cls, decay: float | None, info: Any) -> float | None:
-        if decay is not None and info.data.get("name") != "wsd":
-            raise ValueError("decay belongs to wsd; cosine and linear fall from the warm-up to the end")
-        return decay
-
-    def decay_steps(self, steps: int) -> int:
-        """Steps of a phase of so many in which the factor falls; wsd falls in the last fifth unless told otherwise."""
-        if self.name == "constant":
-            return 0
-        if self.name == "wsd":
-            return round((0.2 if self.decay is None else self.decay) * steps)
-        return max(steps - self.warmup, 0)
 
 
 class PhaseConfig(Section):
@@ -112,6 +65,17 @@ class PhaseConfig(Section):
     optimizer: OptimizerConfig | None = None
     schedule: ScheduleConfig
     rope_theta: float | None = Field(None, gt=1)
+
+
+class InitFrom(Section):
+    """What a run starts from: a run's folder (its newest checkpoint), one of its checkpoints, or a transformers folder.
+
+    The weights and the balancing biases alone, or with `optimizer: true` the moments of the optimizer and of the
+    balancing too, which must be of the first phase's kinds. A path alone stands for a table of it.
+    """
+
+    path: str = Field(min_length=1)
+    optimizer: bool = False
 
 
 class ParallelConfig(Section):
@@ -132,16 +96,33 @@ class CheckpointConfig(Section):
 class EvaluateConfig(Section):
     """What is measured every so many steps, and at the end of every phase.
 
-    `samples` held-out problems of each task with `steps` steps of solution, prompted for the answer or the reasoning.
+    `samples` problems of each of `tasks` (held out, with `steps` steps of solution) and of each file of `benchmarks`
+    (by name), always the same ones. Questions are asked for the answer or the reasoning, or as plain text, which tasks
+    cannot be. Each gets `n` replies drawn at `temperature`, from which pass@`k` is estimated.
     """
 
     every: Positive
     held_out: bool = True
     tasks: tuple[str, ...] = ()
+    benchmarks: dict[Annotated[str, Field(pattern=r"^[\w-]+$")], str] = Field(default_factory=dict)
     samples: Positive = 200
     steps: tuple[Positive, ...] = (4, 5)
-    prompt: Literal["answer", "reasoning"] = "reasoning"
+    prompt: Literal["answer", "reasoning", "plain"] = "reasoning"
     max_new_tokens: Positive = 128
+    n: Positive = 1
+    k: tuple[Positive, ...] = (1,)
+    temperature: float = Field(0.0, ge=0, allow_inf_nan=False)
+    top_p: float = Field(1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _draws(self) -> "EvaluateConfig":
+        if not self.k or len(set(self.k)) < len(self.k) or max(self.k) > self.n:
+            raise ValueError(f"pass@k is estimated from n replies: every k must be from 1 to n ({self.n}), none twice")
+        if self.n > 1 and self.temperature == 0:
+            raise ValueError("n replies at temperature 0 are one reply again and again: give a temperature (0.8, say)")
+        if self.tasks and self.prompt == "plain":
+            raise ValueError("tasks are asked in the template: prompt: answer or reasoning (plain is for benchmarks)")
+        return self
 
 
 class RunConfig(Section):
@@ -152,10 +133,11 @@ class RunConfig(Section):
     shards: str = Field(min_length=1)
     seed: int = Field(0, ge=0, lt=2**63)
     model: Annotated[ModelConfig, BeforeValidator(_preset)]
-    init_from: str | None = None
+    init_from: Annotated[InitFrom, BeforeValidator(_named)] | None = None
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     parallel: ParallelConfig = ParallelConfig()
-    threads: Positive | None = None
+    threads: Annotated[Positive, Field(le=MOST_THREADS)] | None = None
+    kernels: Kernels = Kernels()
     phases: tuple[PhaseConfig, ...] = Field(min_length=1)
     checkpoint: CheckpointConfig = CheckpointConfig()
     evaluate: EvaluateConfig | None = None
@@ -170,6 +152,8 @@ class RunConfig(Section):
         if self.phases[0].optimizer is None:
             raise ValueError(f"the first phase, {names[0]}, has no optimizer to begin with")
         settings = self.phases[0].optimizer
+        if self.init_from is not None and self.init_from.optimizer and settings.fresh:
+            raise ValueError("init_from asks for the optimizer's moments, and the first phase has fresh: true")
         for phase in self.phases[1:]:
             follows = phase.optimizer or settings
             if follows.name != settings.name and not follows.fresh:
@@ -178,7 +162,15 @@ class RunConfig(Section):
                     "moments: write fresh: true in its optimizer"
                 )
             settings = follows
+        self._balances()
         return self
+
+    def _balances(self) -> None:
+        """ValueError where biases are to be moved that the model does not have."""
+        for index, phase in enumerate(self.phases):
+            kind = self.optimizer_of(index).balancing.kind
+            if kind in ("adamw", "sign") and isinstance(self.model.moe, DenseFFN):
+                raise ValueError(f"the phase {phase.phase} balances by {kind}, and a dense model has no router")
 
     def optimizer_of(self, index: int) -> OptimizerConfig:
         """The settings that hold in a phase: its own, or those of the last phase before it that wrote any."""
@@ -193,13 +185,17 @@ class PhaseOfShards(Protocol):
     def sequence_length(self) -> int: ...
     @property
     def sequences(self) -> int: ...
+    @property
+    def planned_sequences(self) -> int: ...
 
 
 @dataclass(frozen=True)
 class PhasePlan:
     """A phase with everything that follows from the shards worked out; sizes are in sequences and steps.
 
-    `fresh` is whether the optimizer's moments start anew; `first_step` is the number of steps of earlier phases.
+    `fresh` is whether the optimizer's moments start anew; `first_step` is the number of steps of earlier phases. The
+    schedule spans `schedule_steps`: more than `steps` where an extension of the shards has cut the phase short, so that
+    what was trained before stays what it was.
     """
 
     name: str
@@ -209,6 +205,7 @@ class PhasePlan:
     micro_sequences: int
     first_step: int
     steps: int
+    schedule_steps: int
     optimizer: OptimizerConfig
     fresh: bool
     schedule: ScheduleConfig
@@ -220,8 +217,15 @@ class PhasePlan:
         return self.first_step + self.steps
 
 
-def plan_phases(run: Loaded[RunConfig], built: Mapping[str, PhaseOfShards]) -> tuple[PhasePlan, ...]:
+def plan_phases(
+    run: Loaded[RunConfig], built: Mapping[str, PhaseOfShards], trained: Sequence[Stretch] = ()
+) -> tuple[PhasePlan, ...]:
     """The run's phases against those of the shards.
+
+    Args:
+        run: the run file.
+        built: the phases of the shards.
+        trained: what the run was trained on already, maybe in batches of another size.
 
     Raises:
         ConfigError: a phase that the shards lack, a batch that is no whole number of sequences, more steps than there
@@ -233,37 +237,48 @@ def plan_phases(run: Loaded[RunConfig], built: Mapping[str, PhaseOfShards]) -> t
             raise run.error(
                 ("phases", index, "phase"), "the shards have no such phase", expected="one of " + ", ".join(built)
             )
-        plans.append(_plan_phase(run, index, built[phase.phase], plans[-1] if plans else None))
+        done = [stretch for stretch in trained if stretch.phase == phase.phase]
+        plans.append(_plan_phase(run, index, built[phase.phase], plans[-1] if plans else None, done))
     return tuple(plans)
 
 
-def _plan_phase(run: Loaded[RunConfig], index: int, shards: PhaseOfShards, before: PhasePlan | None) -> PhasePlan:
+def _plan_phase(
+    run: Loaded[RunConfig], index: int, shards: PhaseOfShards, before: PhasePlan | None, done: Sequence[Stretch]
+) -> PhasePlan:
     phase = run.value.phases[index]
     batch = _sequences(run, index, "batch_tokens", phase.batch_tokens, shards.sequence_length)
     micro = min(phase.micro_batch_tokens or phase.batch_tokens, phase.batch_tokens)
-    available = math.ceil(shards.sequences / batch)
-    if phase.steps is not None and phase.steps > available:
+    steps_done, sequences_done = sum(stretch.steps for stretch in done), sum(stretch.sequences for stretch in done)
+    available = steps_done + math.ceil((shards.sequences - sequences_done) / batch)
+    planned = steps_done + math.ceil((shards.planned_sequences - sequences_done) / batch)
+    if phase.steps is not None and phase.steps > planned:
         raise run.error(
             ("phases", index, "steps"),
-            f"more steps than the phase has batches: it has {shards.sequences:,} sequences, and a batch {batch:,}",
-            expected=f"at most {available:,}",
-            fix="leave steps out to train on all of them, or give the mixture's phase more tokens",
+            f"more steps than the phase has batches: it has {shards.planned_sequences:,} sequences, "
+            f"and a batch {batch:,}",
+            expected=f"at most {planned:,}",
+            fix=f"keep batch_tokens at {done[-1].batch_sequences * shards.sequence_length:,}, or make it smaller"
+            if done and done[-1].batch_sequences != batch
+            else "leave steps out to train on all of them, or give the mixture's phase more tokens",
         )
     theta = before.rope_theta if before else run.value.model.rope_theta
+    steps = min(phase.steps or available, available)
     plan = PhasePlan(
         name=phase.phase,
         sequence_length=shards.sequence_length,
-        sequences=min(shards.sequences, (phase.steps or available) * batch),
+        sequences=min(shards.sequences, sequences_done + (steps - steps_done) * batch),
         batch_sequences=batch,
         micro_sequences=_sequences(run, index, "micro_batch_tokens", micro, shards.sequence_length),
         first_step=before.last_step if before else 0,
-        steps=phase.steps or available,
+        steps=steps,
+        schedule_steps=phase.steps or planned,
         optimizer=run.value.optimizer_of(index),
         fresh=before is None or (phase.optimizer is not None and phase.optimizer.fresh),
         schedule=phase.schedule,
         rope_theta=phase.rope_theta or theta,
     )
-    _check_schedule(run, index, plan)
+    if not steps_done:  # a phase that shards or batches made shorter on the way has the rates that it has
+        _check_schedule(run, index, plan)
     return plan
 
 
@@ -278,11 +293,12 @@ def _sequences(run: Loaded[RunConfig], index: int, key: str, tokens: int, length
 
 
 def _check_schedule(run: Loaded[RunConfig], index: int, plan: PhasePlan) -> None:
-    needed = plan.schedule.warmup + plan.schedule.decay_steps(plan.steps)
-    if plan.schedule.warmup >= plan.steps or needed > plan.steps:
+    steps = plan.schedule_steps
+    needed = plan.schedule.warmup + plan.schedule.decay_steps(steps)
+    if plan.schedule.warmup >= steps or needed > steps:
         raise run.error(
             ("phases", index, "schedule"),
-            f"warm-up and decay take {max(needed, plan.schedule.warmup):,} steps, and the phase has {plan.steps:,}: "
+            f"warm-up and decay take {max(needed, plan.schedule.warmup):,} steps, and the phase has {steps:,}: "
             "it would never reach its rate",
             fix="shorten warmup or decay, or train the phase for more steps",
         )

@@ -16,11 +16,18 @@ from ..yaml_document import KeyPath, dotted
 from .run import RunConfig
 
 CONFIG = "config.yaml"
-_MAY_CHANGE = {"output", "shards", "threads", "checkpoint", "evaluate", "metrics", "micro_batch_tokens"}
-"""Keys that a resumed run may change: none moves a weight or the order (shards are compared by fingerprint)."""
+_MAY_CHANGE = {
+    *("output", "shards", "threads", "kernels", "checkpoint", "evaluate", "metrics"),
+    *("micro_batch_tokens", "batch_tokens", "capacity"),
+}
+"""Keys that a resumed run may change: none moves the order (shards are compared by fingerprint), and no weight but two.
+With another `batch_tokens` the run goes on where it stands, and the history says from which step on; `capacity` is the
+way out where the load of experts fills the memory."""
 
 
-def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite: bool) -> Path:
+def prepare(
+    run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite: bool, begun: int | None = None
+) -> Path:
     """Makes or opens the run's folder and writes its config.yaml.
 
     Args:
@@ -28,6 +35,7 @@ def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite
         resolved: the same with everything worked out.
         resume: go on in a folder that is there.
         overwrite: remove a run that is there.
+        begun: how many of its phases the run has begun, where its shards were extended: the others may be replaced.
 
     Raises:
         ConfigError: the folder cannot be made; or it is there and neither was asked for, is no run's, holds what the
@@ -43,7 +51,7 @@ def prepare(run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite
             pass  # before anything of a run that is still going on is swept or removed
     if occupied and resume:
         storage.sweep_temporary(folder)
-        _require_same_run(run, resolved, folder / CONFIG)
+        _require_same_run(run, resolved, folder / CONFIG, begun)
     elif occupied and overwrite:
         _check_removable(run, resolved, folder)
         storage.remove_tree(folder)
@@ -73,7 +81,8 @@ def _check_removable(run: Loaded[RunConfig], resolved: RunConfig, folder: Path) 
         raise run.error(
             ("output",), f"the folder holds no {CONFIG}, so it is not removed", fix="name another folder, or empty it"
         )
-    needed = {"init_from": resolved.init_from, "shards": resolved.shards}
+    begin = resolved.init_from
+    needed = {"init_from": begin.path if begin else None, "shards": resolved.shards}
     for key, path in needed.items():
         if path is not None and _lies_in(path, folder):
             raise run.error((key,), "lies in the folder that --overwrite would remove", fix="name another output")
@@ -89,10 +98,11 @@ def _lies_in(path: str, folder: Path) -> bool:
     return Path(path).resolve().is_relative_to(folder.resolve())
 
 
-def _require_same_run(run: Loaded[RunConfig], resolved: RunConfig, path: Path) -> None:
-    """Compares key by key; phases may be added at the end."""
+def _require_same_run(run: Loaded[RunConfig], resolved: RunConfig, path: Path, begun: int | None) -> None:
+    """Compares key by key; phases may be added at the end, and those replaced that an extension has left unbegun."""
     old = config.load(path, RunConfig).value.model_dump(mode="json")
     new = resolved.model_dump(mode="json")
+    old["phases"] = old["phases"][:begun]
     new["phases"] = new["phases"][: len(old["phases"])]
     for key, was, now in _differences((), old, new):
         if key[-1] in _MAY_CHANGE or key[0] in _MAY_CHANGE:

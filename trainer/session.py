@@ -7,23 +7,28 @@ them.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from . import checkpoint
-from .balancing import Balancer
-from .checkpoint_manifest import Checkpoint, Contents, PhaseRecord, Position
-from .loader import Batch, Mixture, batches
+from . import history
+from .batch import Batch
+from .checkpoints import checkpoint
+from .checkpoints.checkpoint_manifest import Checkpoint, Contents
+from .exchange.weights import ModelFolder
+from .history import History, Position, Stretch
+from .loader import batches
 from .metrics import Metrics
-from .model import MoEModel
-from .optimizers import Optimizer
-from .pace import Pace, TrainProgress
+from .models.model import MoEModel
+from .optimizers.balancing import Balancer
+from .optimizers.optimizer import Optimizer
+from .optimizers.schedule import factor
+from .pace import Pace, TrainProgress, timed
 from .run import PhasePlan, RunConfig
-from .schedule import factor
+from .shard_dataset import Mixture
 from .step import StepResult, train_step
 from .stopping import Interrupted, Stopper
 
@@ -33,7 +38,10 @@ Evaluate = Callable[[MoEModel, int], Mapping[str, float]]
 
 @dataclass
 class Session:
-    """A run in motion. `history` holds the phases that are over; `bf16` is the type of matrix products."""
+    """A run in motion; `bf16` is the type of matrix products.
+
+    `history` holds the stretches that are over; the one that goes on began behind step and at sequence `began`.
+    """
 
     run: RunConfig
     plans: tuple[PhasePlan, ...]
@@ -48,7 +56,8 @@ class Session:
     report: Callable[[TrainProgress], None]
     evaluate: Evaluate | None
     bf16: bool
-    history: list[PhaseRecord] = field(default_factory=list)
+    history: tuple[Stretch, ...] = ()
+    began: tuple[int, int] = (0, 0)
     loss: float | None = None
     saved: Path | None = None
     evaluation_pending: bool = False
@@ -76,6 +85,7 @@ class Session:
             RunError: the loss is not finite, or a batch has no trained token.
         """
         self._set_theta()
+        self._write_history()
         if self.position.step and self._evaluation_due() and not self.metrics.evaluated(self.position.step):
             self._evaluate()  # the run was stopped before it was done with this one
         for index in range(self.position.phase_index, len(self.plans)):
@@ -87,18 +97,20 @@ class Session:
 
     def _begin(self, index: int) -> None:
         """Goes from the end of a phase to the start of the next."""
-        self.history.append(self._record())
+        self.history = self._so_far()
         plan = self.plans[index]
         self.position = replace(
             self.position, phase=plan.name, phase_index=index, phase_step=0, sequence=0, step=plan.first_step
         )
         if plan.fresh:
             self.optimizer = Optimizer(self.model, plan.optimizer)
-            self.balancer = Balancer(self.model, plan.optimizer.balancing.lr)
+            self.balancer = Balancer(self.model, plan.optimizer.balancing)
         else:
             self.optimizer.configure(plan.optimizer)
-            self.balancer.lr = plan.optimizer.balancing.lr
+            self.balancer.configure(plan.optimizer.balancing)
+        self.began = (plan.first_step, 0)
         self._set_theta()
+        self._write_history()
 
     def _set_theta(self) -> None:
         # In the config, so that evaluation, generation and the checkpoint's readers use the phase's base too.
@@ -115,7 +127,7 @@ class Session:
             device=self.device,
         )
         with contextlib.closing(read):
-            for batch, started in _timed(read):
+            for batch, started in timed(read):
                 self._step(batch, started)
                 if self.stopper.signal is not None:
                     if self.saved is None:  # it came in the evaluation, or behind the last look
@@ -124,7 +136,7 @@ class Session:
 
     def _step(self, batch: Batch, started: float) -> None:
         plan, before = self.plan, self.position
-        scale = factor(plan.schedule, before.phase_step, plan.steps)
+        scale = factor(plan.schedule, before.phase_step, plan.schedule_steps)
         result = train_step(
             self.model,
             self.optimizer,
@@ -158,20 +170,16 @@ class Session:
                 "phase": position.phase,
                 "phase_step": position.phase_step,
                 "first_sequence": batch.first_index,
-                "loss": result.loss,
+                "batch": batch.digest,
+                **result.measures(),
                 "tokens": position.tokens,
                 "supervised_tokens": position.supervised_tokens,
                 "lr": lr,
-                "grad_norm": result.grad_norm,
-                "load_entropy": result.load_entropy,
-                "load_entropy_min": result.load_entropy_min,
-                "max_expert_share": result.max_expert_share,
                 "tokens_per_second": round(tokens_per_second, 1),
                 "seconds": round(position.seconds, 3),
             }
         )
-        for layer, expert in result.dead:
-            message = f"expert {expert} of layer {layer} has had no token for 20 steps"
+        for message in result.alarms():
             self.metrics.alarm(position.step, position.phase, message)
             self.report(replace(self._progress(tokens_per_second), alarm=message))
 
@@ -227,21 +235,20 @@ class Session:
         left = self.pace.seconds_left(self.plans, self.position, every, evaluation_due)
         return TrainProgress(self.position.phase, self.position.step, steps, loss, tokens_per_second, left)
 
-    def _record(self) -> PhaseRecord:
-        plan = self.plan
-        return PhaseRecord(
-            phase=plan.name,
-            shards=self.mixture.fingerprint,
-            sequence_length=plan.sequence_length,
-            batch_sequences=plan.batch_sequences,
-            rope_theta=plan.rope_theta,
-            first_step=plan.first_step,
-            steps=self.position.phase_step,
-            sequences=self.position.sequence,
+    def _so_far(self) -> tuple[Stretch, ...]:
+        """The stretches up to this position."""
+        now = history.stretch(
+            self.plan, self.mixture.fingerprint, self.began, self.position.step, self.position.sequence
         )
+        return (*self.history, now) if now.steps else self.history
+
+    def _write_history(self) -> None:
+        """Puts what was trained on, and what the plan goes on with, beside the run's record."""
+        ahead = history.ahead(self.plans[self.position.phase_index :], self.mixture.fingerprint, self.began)
+        history.write(self.folder, History(self.run.name, self.run.shards, (*self.history, *ahead)))
 
     def tensors(self) -> dict[str, Tensor]:
-        """All tensors of the run's state by name: those of the objects themselves, for saving and loading in place."""
+        """All tensors of the run's state by name: those of the objects themselves, to save and load in place."""
         result = checkpoint.model_tensors(self.model)
         for kind, named in self.optimizer.state_dict().items():
             result |= {f"optimizer/{kind}/{name}": tensor for name, tensor in named.items()}
@@ -255,12 +262,25 @@ class Session:
             shards=self.mixture.fingerprint,
             tokenizer=self.mixture.tokenizer_hash,
             optimizer=self.optimizer.settings.name,
+            balancing=self.balancer.kind,
             position=self.position,
-            history=(*self.history, self._record()),
+            history=self._so_far(),
             end_of_phase=self._phase_ended(),
         )
         tensors = self.tensors() | checkpoint.rng_tensors(self.device)
         self.saved = checkpoint.save(self.folder, tensors, contents, self.run.checkpoint.keep)
+
+    def begin_from(self, source: Checkpoint | ModelFolder) -> None:
+        """Takes the weights of a folder, or those of another run's checkpoint, and its moments if `init_from` asks.
+
+        Raises:
+            RunError: a file of it is missing, cut or altered, or it lacks part of the state.
+        """
+        if isinstance(source, ModelFolder):
+            source.load(self.model)
+            return
+        moments = self.run.init_from is not None and self.run.init_from.optimizer
+        checkpoint.load(source, self.tensors() if moments else checkpoint.model_tensors(self.model))
 
     def restore(self, source: Checkpoint) -> None:
         """Takes the state of a checkpoint of this run: weights, moments, position, random numbers, history.
@@ -272,15 +292,7 @@ class Session:
         checkpoint.load(source, self.tensors() | rng)
         checkpoint.set_rng(rng, self.device)
         self.position = source.contents.position
-        self.history = list(source.contents.history[:-1])
+        self.history, self.began = history.go_on(
+            source.contents.history, self.position, self.mixture.fingerprint, self.plan.batch_sequences
+        )
         self.saved = source.path
-
-
-def _timed(read: Iterator[Batch]) -> Iterator[tuple[Batch, float]]:
-    """Batches, each with the time at which it was asked for."""
-    while True:
-        started = time.perf_counter()
-        batch = next(read, None)
-        if batch is None:
-            return
-        yield batch, started

@@ -6,12 +6,13 @@ ends a phase. Costs nothing beside the steps.
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 
 from ..progress import LINE_EVERY, duration
 from ..tables import Table, columns
-from .evaluate import HeldOutLoss, TaskScore
+from .evaluation.benchmark_score import BenchmarkScore
+from .evaluation.evaluate import HeldOutLoss, TaskScore
 from .pace import TrainProgress
 from .train import TrainResult
 
@@ -85,8 +86,10 @@ def trained(result: TrainResult) -> Table:
     return Table(text, data)
 
 
-def evaluated(losses: Sequence[HeldOutLoss], scores: Sequence[TaskScore]) -> Table:
-    """Held-out losses by source, and task scores."""
+def evaluated(
+    losses: Sequence[HeldOutLoss], scores: Sequence[TaskScore], benchmarks: Sequence[BenchmarkScore] = ()
+) -> Table:
+    """Held-out losses by source, task scores, and benchmarks with how their replies ended."""
     blocks = []
     if losses:
         rows = [["held out", "documents", "tokens", "nats/token", "bits/byte"]]
@@ -96,11 +99,18 @@ def evaluated(losses: Sequence[HeldOutLoss], scores: Sequence[TaskScore]) -> Tab
             )
         blocks.append(columns(rows))
     if scores:
-        rows = [["task", "prompt", "problems", "correct", "accuracy", "parsed", "twin nats/token"]]
+        rows = [["task", "prompt", "problems", "replies", "correct", "pass@k", "parsed", "twin nats/token"]]
         for score in scores:
-            share = f"{100 * score.parsed / score.problems:.1f} %"
-            counts = [f"{score.problems:,}", f"{score.correct:,}", f"{100 * score.accuracy:.1f} %", share]
+            share = f"{100 * score.parsed / score.replies:.1f} %"
+            estimates = _percent({f"@{k}": value for k, value in score.pass_at.items()})
+            counts = [f"{score.problems:,}", f"{score.replies:,}", f"{score.correct:,}", estimates, share]
             rows.append([score.task, score.prompt, *counts, f"{score.twin_loss:.4f}"])
+        blocks.append(columns(rows))
+    if benchmarks:
+        rows = [["benchmark", "form", "problems", "score", "replies"]]
+        for found in benchmarks:
+            ended = ", ".join(f"{count:,} {kind}" for kind, count in found.verdicts.items())
+            rows.append([found.benchmark, found.form, f"{found.problems:,}", _percent(found.scores), ended])
         blocks.append(columns(rows))
     data = {
         "held_out": [
@@ -118,8 +128,10 @@ def evaluated(losses: Sequence[HeldOutLoss], scores: Sequence[TaskScore]) -> Tab
                 "task": score.task,
                 "prompt": score.prompt,
                 "problems": score.problems,
+                "replies": score.replies,
                 "correct": score.correct,
                 "accuracy": score.accuracy,
+                "pass_at": {str(k): value for k, value in score.pass_at.items()},
                 "parsed": score.parsed,
                 "twin_loss": score.twin_loss,
                 "examples": [
@@ -129,5 +141,19 @@ def evaluated(losses: Sequence[HeldOutLoss], scores: Sequence[TaskScore]) -> Tab
             }
             for score in scores
         ],
+        "benchmarks": [
+            {
+                "benchmark": found.benchmark,
+                "form": found.form,
+                "problems": found.problems,
+                "scores": dict(found.scores),
+                "verdicts": dict(found.verdicts),
+            }
+            for found in benchmarks
+        ],
     }
-    return Table("\n\n".join(blocks) or "nothing was held out, and no task named", data)
+    return Table("\n\n".join(blocks) or "nothing was held out, and no task or benchmark named", data)
+
+
+def _percent(shares: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {100 * share:.1f} %" for name, share in shares.items())

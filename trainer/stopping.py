@@ -9,7 +9,8 @@ checkpoint. Costs one flag that is looked at after every step.
 | second SIGINT | KeyboardInterrupt at once; resume goes on from the last checkpoint | 130 |
 | SIGKILL | nothing; resume goes on from the last checkpoint | 137 |
 
-The grace needed is one step and one checkpoint. `--resume` goes on bitwise as if nothing had happened.
+The grace needed is one step and one checkpoint: of an evaluation nothing is waited for but the forward pass that is
+under way, and its sandboxes are ended within 0.1 s. `--resume` goes on bitwise as if nothing had happened.
 """
 
 import signal

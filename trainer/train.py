@@ -4,7 +4,7 @@ All that can be wrong is found before the first step and before anything is over
 and, when resuming, one read of a checkpoint.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,18 +15,22 @@ from ..config import Loaded
 from ..errors import ConfigError
 from ..mixtures.built import Built
 from ..yaml_document import Document
-from . import checkpoint, checkpoint_manifest, run_folder
-from .balancing import Balancer
-from .checkpoint_manifest import Checkpoint, Position
-from .loader import Mixture
-from .measure import evaluator
+from . import run_folder
+from .checkpoints import checkpoint_folder, checkpoint_manifest
+from .checkpoints.checkpoint_manifest import Checkpoint
+from .evaluation.measure import evaluator
+from .history import Position
 from .metrics import Metrics
-from .model import MoEModel
-from .optimizers import Optimizer
+from .models.model import MoEModel
+from .optimizers.balancing import Balancer
+from .optimizers.optimizer import Optimizer
+from .out_of_memory import OutOfMemory, naming
 from .pace import TrainProgress
 from .planned import open_shards
-from .run import PhasePlan, RunConfig, plan_phases
+from .prepare import Prepared, here, prepare
+from .run import RunConfig
 from .session import Evaluate, Session
+from .shard_dataset import Mixture
 from .stopping import Stopper
 
 
@@ -47,15 +51,6 @@ class TrainResult:
     def exit_code(self) -> int:
         """0, or 128 + the signal's number as shells have it: 143 for SIGTERM."""
         return 0 if self.stopped_by is None else 128 + self.stopped_by
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A checked run: sizes and precision resolved, phases planned, the checkpoint that it starts from found."""
-
-    run: RunConfig
-    plans: tuple[PhasePlan, ...]
-    init: Checkpoint | None
 
 
 def _silent(progress: TrainProgress) -> None:
@@ -86,16 +81,23 @@ def train(
 
     Raises:
         ConfigError: the run, its shards, its folder or its checkpoint cannot be right; nothing was started.
-        RunError: the loss is not finite, shards or checkpoint are cut or altered.
+        RunError: the loss is not finite, shards or checkpoint are cut or altered, or memory ran out; where it did in an
+            evaluation, a checkpoint of the steps before it is there.
     """
     run = config if isinstance(config, Loaded) else _without_file(config)
     mixture = built if built is not None else open_shards(run)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = checkpoint.newest(run.value.output) if resume else None
-    prepared = prepare(run, mixture, device, initial=found is None)
-    source = _resumed(found, prepared.run, mixture) if found is not None else None
+    device = here()
+    found = checkpoint_folder.newest(run.value.output) if resume else None
+    source = checkpoint_manifest.read(found) if found is not None else None
+    if source is not None:
+        _check_shards(source, mixture)
+    prepared = prepare(run, mixture, device, source)
+    if source is not None:
+        checkpoint_manifest.require_same_model(source, prepared.run.model)
     measure = evaluate if evaluate is not None else evaluator(run, prepared.plans, mixture)
-    folder = run_folder.prepare(run, prepared.run, resume, overwrite)
+    extended = source is not None and source.contents.shards != mixture.fingerprint
+    begun = source.contents.position.phase_index + 1 if source is not None and extended else None
+    folder = run_folder.prepare(run, prepared.run, resume, overwrite, begun)
     if prepared.run.threads is not None:
         torch.set_num_threads(prepared.run.threads)
     step = source.contents.position.step if source else 0
@@ -105,8 +107,13 @@ def train(
         if source is not None:
             session.restore(source)
         elif prepared.init is not None:
-            checkpoint.load(prepared.init, checkpoint.model_tensors(session.model))
-        session.train()
+            session.begin_from(prepared.init)
+        try:
+            session.train()
+        except OutOfMemory:  # in an evaluation, which changes nothing: the steps are good
+            if session.saved is None:
+                session.save()
+            raise
     return TrainResult(
         folder=folder,
         step=session.position.step,
@@ -114,86 +121,32 @@ def train(
         tokens=session.position.tokens,
         seconds=session.position.seconds,
         loss=session.loss,
-        checkpoint=checkpoint.newest(folder),
+        checkpoint=checkpoint_folder.newest(folder),
         stopped_by=None if session.finished else stopper.signal,
     )
 
 
-def prepare(run: Loaded[RunConfig], mixture: Mixture, device: torch.device, initial: bool = True) -> Prepared:
-    """Checks a run against its shards and the checkpoint it starts from, and works out what it leaves open.
-
-    Args:
-        run: the run file.
-        mixture: the shards.
-        device: where it will train; decides the precision, if that is `auto`.
-        initial: whether `init_from` is needed: a resumed run has weights of its own.
-
-    Raises:
-        ConfigError: phases or vocabulary do not fit the shards, or the checkpoint is of another model or tokenizer.
-        RunError: the checkpoint's manifest was cut or altered.
-    """
-    plans = plan_phases(run, mixture.phases)
-    model = run.value.model
-    try:
-        model = model.with_vocab(mixture.vocab_size)
-    except ConfigError as wrong:
-        raise run.error(
-            ("model",),
-            f"{wrong.what}: {wrong.seen} (hash {mixture.tokenizer_hash})",
-            expected=wrong.expected,
-            fix=wrong.fix,
-        ) from None
-    precision = run.value.precision
-    if precision == "auto":
-        precision = "bf16" if device.type == "cuda" else "fp32"
-    init = _initial(run, mixture) if initial and run.value.init_from is not None else None
-    if init is not None:
-        checkpoint_manifest.require_same_model(init, model)
-        _require_same_theta(run, plans[0], init)
-    return Prepared(run.value.model_copy(update={"model": model, "precision": precision}), plans, init)
-
-
-def _initial(run: Loaded[RunConfig], mixture: Mixture) -> Checkpoint:
-    """The checkpoint that the weights come from."""
-    try:
-        init = checkpoint.find(str(run.value.init_from))
-    except ConfigError as wrong:
-        raise run.error(("init_from",), f"{wrong.what}: {wrong.seen}", expected=wrong.expected) from None
-    if init.contents.tokenizer != mixture.tokenizer_hash:
-        raise run.error(
-            ("init_from",),
-            "the checkpoint was trained with another tokenizer than the shards'",
-            expected=f"tokenizer {mixture.tokenizer_hash} of the shards; the checkpoint's is {init.contents.tokenizer}",
-            fix="build the shards with the checkpoint's tokenizer",
-        )
-    return init
-
-
-def _require_same_theta(run: Loaded[RunConfig], first: PhasePlan, init: Checkpoint) -> None:
-    """Another RoPE base than the weights were trained with is a decision, so it has to be written."""
-    before = init.contents.model.rope_theta
-    if run.value.phases[0].rope_theta is None and first.rope_theta != before:
-        raise run.error(
-            ("phases", 0, "rope_theta"),
-            f"is not given, and the model's {first.rope_theta:g} is not what the weights in init_from were trained "
-            f"with, {before:g}",
-            fix=f"write rope_theta: {before:g} to keep it, or another base",
-        )
-
-
-def _resumed(path: Path, run: RunConfig, mixture: Mixture) -> Checkpoint:
-    """The checkpoint that a run goes on from."""
-    source = checkpoint_manifest.read(path)
-    checkpoint_manifest.require_same_model(source, run.model)
-    if source.contents.shards != mixture.fingerprint:
+def _check_shards(source: Checkpoint, mixture: Mixture) -> None:
+    """Whether a run can go on with these shards: those that it was started on, or an extension of them."""
+    for stretch in source.contents.history:
+        stop = stretch.first_sequence + stretch.sequences
+        if stretch.shards == mixture.fingerprint or mixture.extends(stretch.shards, stretch.phase, stop):
+            continue
+        if mixture.extends(stretch.shards, stretch.phase, 0):
+            raise ConfigError(
+                "the run stands beyond the place at which the shards were cut: what it saw there would come again",
+                where=str(source.path),
+                seen=f"sequence {stop:,} of phase {stretch.phase}",
+                expected=f"at most {mixture.phases[stretch.phase].sequences:,}, where they were cut",
+                fix="extend the shards where the run stands (midtrain extend --run), or go on from an older checkpoint",
+            )
         raise ConfigError(
             "the shards are not those that the run was started on",
-            where=str(path),
+            where=str(source.path),
             seen=f"shards {mixture.fingerprint} in {mixture.root}",
-            expected=f"shards {source.contents.shards}",
+            expected=f"shards {stretch.shards}, or an extension of them that has phase {stretch.phase}",
             fix="build them again as they were, or start a new run with init_from",
         )
-    return source
 
 
 def _session(
@@ -211,7 +164,7 @@ def _session(
     run = prepared.run
     torch.manual_seed(run.seed)
     with torch.device("meta"):
-        model = MoEModel(run.model)
+        model = MoEModel(run.model, run.kernels)
     model.to_empty(device=device)
     model.init_weights(torch.Generator().manual_seed(run.seed))
     # The optimizer must be that of the phase in which the run goes on: a checkpoint fills it in place.
@@ -223,14 +176,25 @@ def _session(
         mixture=mixture,
         model=model,
         optimizer=Optimizer(model, plan.optimizer),
-        balancer=Balancer(model, plan.optimizer.balancing.lr),
+        balancer=Balancer(model, plan.optimizer.balancing),
         position=Position(plan.name),
         metrics=metrics,
         stopper=stopper,
         report=report,
-        evaluate=evaluate,
+        evaluate=None if evaluate is None else _named(evaluate, run.name),
         bf16=run.precision == "bf16",
     )
+
+
+def _named(evaluate: Evaluate, run: str) -> Evaluate:
+    """An evaluation of which an error says what it was, where memory runs out in it."""
+    fix = "measure less at once: evaluate, or micro_batch_tokens (--resume goes on with this evaluation)"
+
+    def measure(model: MoEModel, step: int) -> Mapping[str, float]:
+        with naming("the evaluation", f"step {step} of {run}", fix):
+            return evaluate(model, step)
+
+    return measure
 
 
 def _without_file(run: RunConfig) -> Loaded[RunConfig]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from midtrain.mixtures.windows import ALONE
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,10 @@ class Phase:
     name: str
     sequence_length: int
     sequences: int
+
+    @property
+    def planned_sequences(self):
+        return self.sequences
 
 
 @dataclass(frozen=True)
@@ -38,17 +43,27 @@ class FakeMixture:
         self.sources = {}
         self.asked = []
 
+    def extends(self, shards, phase, sequences):
+        return False
+
     def batch(self, phase, first, count):
         self.asked.append((phase, first, count))
         rows = [self.row(phase, index) for index in range(first, first + count)]
         tokens, positions, segments, loss = (np.stack(column) for column in zip(*rows, strict=True))
         return Rows(tokens, positions, segments, loss, np.zeros(count, np.int16), first)
 
+    def batches(self, phase, first, sequences, *, stop=None, share=ALONE):
+        stop = self.phases[phase].sequences if stop is None else stop
+        for start in range(first + share.worker * sequences, stop, sequences * share.workers):
+            size = min(sequences, stop - start)
+            low, high = (start + rank * size // share.world_size for rank in (share.rank, share.rank + 1))
+            yield self.batch(phase, low, high - low)
+
     def row(self, phase, index):
         """Documents of 3 to 9 tokens, then padding; the first token of a document is no target."""
         length = self.phases[phase].sequence_length
         rng = np.random.default_rng([len(phase), index])
-        tokens, positions = np.zeros(length, np.int32), np.zeros(length, np.int32)
+        tokens, positions = np.zeros(length, np.int64), np.zeros(length, np.int32)
         segments, loss = np.full(length, -1, np.int32), np.zeros(length, np.bool_)
         at = segment = 0
         while at + (size := int(rng.integers(3, 10))) <= length:

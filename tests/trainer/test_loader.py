@@ -9,25 +9,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.errors import RunError
-from midtrain.trainer.loader import UNSUPERVISED, batches, next_token_targets
+from midtrain.trainer.batch import UNSUPERVISED, next_token_targets
+from midtrain.trainer.loader import batches
 
 FakeMixture = runpy.run_path(str(Path(__file__).with_name("fake_mixture.py")))["FakeMixture"]
 
 
+@settings(deadline=None)  # the kernel is compiled at its first call
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 10**6))
 def test_targets_are_their_definition(rows, length, seed):
     rng = np.random.default_rng(seed)
-    tokens = rng.integers(0, 9, (rows, length)).astype(np.int32)
+    tokens = rng.integers(0, 9, (rows, length))
     segments = np.sort(rng.integers(-1, 3, (rows, length)).astype(np.int32), axis=1)[:, ::-1].copy()
     loss = rng.random((rows, length)) < 0.6
-    targets = next_token_targets(tokens, segments, loss)
+    targets, supervised, real = next_token_targets(tokens, segments, loss)
     for row in range(rows):
         for t in range(length):
             follows = t + 1 < length and segments[row, t] == segments[row, t + 1] != -1 and loss[row, t + 1]
             assert targets[row, t] == (tokens[row, t + 1] if follows else UNSUPERVISED)
+    assert (supervised, real) == ((targets != UNSUPERVISED).sum(), (segments >= 0).sum())
 
 
 def test_batches_hold_every_sequence_once_in_order():
@@ -59,8 +62,8 @@ def test_reading_from_any_sequence_gives_the_rest(first, size, end):
 
 def test_types_and_counts():
     batch = next(batches(FakeMixture(), "midtrain", 0, 4))
-    assert batch.tokens_BT.dtype == batch.positions_BT.dtype == batch.targets_BT.dtype == torch.int64
-    assert batch.segments_BT.dtype == torch.int32
+    assert batch.tokens_BT.dtype == batch.targets_BT.dtype == torch.int64
+    assert batch.positions_BT.dtype == batch.segments_BT.dtype == torch.int32
     assert batch.loss_mask_BT.dtype == torch.bool
     assert batch.supervised == int((batch.targets_BT >= 0).sum()) == int(batch.loss_mask_BT.sum())
     assert batch.real == int((batch.segments_BT >= 0).sum()) < batch.tokens_BT.numel()

@@ -1,10 +1,12 @@
 """The record of a run: rows survive a kill, and a resumed run cuts what it takes again."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from midtrain.errors import ConfigError, RunError
-from midtrain.trainer.metrics import Metrics, rows
+from midtrain.trainer import metrics as metrics_module
+from midtrain.trainer.metrics import Metrics, newest_step, rows
 
 
 def write(folder, steps):
@@ -36,6 +38,32 @@ def test_every_row_is_on_disk_as_soon_as_it_is_written(tmp_path):
     metrics.step({"step": 1, "phase": "p"})
     assert len(list(rows(metrics.path))) == 1
     metrics.__exit__(None, None, None)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_row_that_cannot_be_written_is_told_with_its_file(tmp_path):
+    (tmp_path / "full").mkdir()
+    metrics = Metrics(tmp_path / "full", tensorboard=False)
+    metrics._stream.close()
+    metrics._stream = open("/dev/full", "wb")  # noqa: SIM115 (closed by metrics)
+    with pytest.raises(RunError, match=r"metrics\.jsonl: the row cannot be written: No space left on device"), metrics:
+        metrics.step({"step": 1, "phase": "p"})
+
+
+def test_the_newest_step_is_read_from_the_end(tmp_path, monkeypatch):
+    path = tmp_path / "metrics.jsonl"
+    assert newest_step(path) == 0
+    write(tmp_path, [1, 2])
+    assert newest_step(path) == 2  # its evaluation and its alarm come behind it
+    with open(path, "ab") as stream:
+        stream.write(b'{"kind":"step","step":5,"lo')
+    assert newest_step(path) == 2
+    monkeypatch.setattr(metrics_module, "_TAIL", 300)
+    assert newest_step(path) == 2
+    with open(path, "ab") as stream:
+        stream.write(b"x" * 300)
+    with pytest.raises(RunError, match="hold no step"):
+        newest_step(path)
 
 
 def test_a_resumed_run_cuts_later_steps_and_a_torn_line(tmp_path):

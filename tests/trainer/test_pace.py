@@ -1,14 +1,15 @@
 """The time left: tokens and evaluations that remain, at the pace so far."""
 
 import pytest
-from midtrain.trainer.checkpoint_manifest import Position
+from midtrain.trainer.history import Position
+from midtrain.trainer.optimizers.settings import OptimizerConfig, ScheduleConfig
 from midtrain.trainer.pace import Pace
-from midtrain.trainer.run import OptimizerConfig, PhasePlan, ScheduleConfig
+from midtrain.trainer.run import PhasePlan
 
 
 def plan(name: str, length: int, sequences: int, first_step: int) -> PhasePlan:
     optimizer, schedule = OptimizerConfig(name="adamw", lr=1), ScheduleConfig(name="constant")
-    return PhasePlan(name, length, sequences, 1, 1, first_step, sequences, optimizer, True, schedule, 1e4)
+    return PhasePlan(name, length, sequences, 1, 1, first_step, sequences, sequences, optimizer, True, schedule, 1e4)
 
 
 PLANS = (plan("short", 10, 50, 0), plan("long", 100, 20, 50))

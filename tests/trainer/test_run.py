@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pytest
 from midtrain.config import Loaded, dump, load, validate
 from midtrain.errors import ConfigError
+from midtrain.trainer.history import Stretch
 from midtrain.trainer.run import RunConfig, plan_phases
 from midtrain.yaml_document import override, parse
 
@@ -33,6 +34,11 @@ metrics: [tensorboard]
 class Phase:
     sequence_length: int
     sequences: int
+    cut: int = 0
+
+    @property
+    def planned_sequences(self):
+        return self.sequences + self.cut
 
 
 BUILT = {"pretrain": Phase(4096, 3205), "midtrain": Phase(32768, 97)}
@@ -40,6 +46,21 @@ BUILT = {"pretrain": Phase(4096, 3205), "midtrain": Phase(32768, 97)}
 
 def read(*settings: str) -> Loaded[RunConfig]:
     return validate(override(parse(DESIGN, "run.yaml"), settings), RunConfig)
+
+
+def test_a_phase_that_was_cut_short_keeps_its_schedule():
+    cut = {"pretrain": Phase(4096, 1600, cut=1605), "midtrain": Phase(32768, 97)}
+    pretrain, midtrain = plan_phases(read(), cut)
+    assert (pretrain.steps, pretrain.sequences, pretrain.schedule_steps) == (100, 1600, 201)
+    assert (midtrain.first_step, midtrain.steps, midtrain.schedule_steps) == (100, 49, 49)
+    # A run that says how many steps goes on saying so, though the cut has left fewer.
+    fixed, _ = plan_phases(read("phases.0.steps=150"), cut)
+    assert (fixed.steps, fixed.sequences, fixed.schedule_steps) == (100, 1600, 150)
+    with pytest.raises(ConfigError, match="more steps than the phase has batches"):
+        plan_phases(read("phases.0.steps=202"), cut)
+    # In the middle of a batch: the last step before the cut is short.
+    short, _ = plan_phases(read(), {**cut, "pretrain": Phase(4096, 1601, cut=1604)})
+    assert (short.steps, short.sequences, short.schedule_steps) == (101, 1601, 201)
 
 
 def test_the_run_of_the_design_is_planned():
@@ -71,6 +92,30 @@ def test_later_phases_take_over_what_they_do_not_say():
     assert plan_phases(read(settings[0][:-1] + ", fresh: true}"), BUILT)[1].fresh
 
 
+def test_a_batch_that_changed_goes_on_behind_what_was_trained():
+    done = Stretch("pretrain", "f" * 32, 4096, 16, 1e4, 0, 100, 0, 1600)
+    pretrain, midtrain = plan_phases(read("phases.0.batch_tokens=128Ki"), BUILT, [done])
+    assert (pretrain.batch_sequences, pretrain.steps, pretrain.sequences) == (32, 100 + 51, 3205)
+    assert midtrain.first_step == 151
+    stopped, _ = plan_phases(read("phases.0.batch_tokens=128Ki", "phases.0.steps=130"), BUILT, [done])
+    assert (stopped.steps, stopped.sequences) == (130, 1600 + 30 * 32)
+    over = Stretch("pretrain", "f" * 32, 4096, 16, 1e4, 0, 201, 0, 3205)
+    assert plan_phases(read("phases.0.batch_tokens=128Ki"), BUILT, [over])[0].steps == 201
+    cut = {**BUILT, "pretrain": Phase(4096, 1664)}  # by extending the shards: too short for its schedule, too late
+    assert plan_phases(read(), cut, [done])[0].steps == 104
+    with pytest.raises(ConfigError, match="never reach its rate"):
+        plan_phases(read(), cut)
+    with pytest.raises(ConfigError, match="at most 151"):
+        plan_phases(read("phases.0.batch_tokens=128Ki", "phases.0.steps=152"), BUILT, [done])
+
+
+def test_a_batch_too_large_for_the_steps_that_are_left_says_which_is_not():
+    done = [Stretch("pretrain", "f", 4096, 16, 1e4, 0, 100, 0, 1600)]
+    with pytest.raises(ConfigError, match=r"at most 151\n.*keep batch_tokens at 65,536"):
+        plan_phases(read("phases.0.steps=152", "phases.0.batch_tokens=128Ki"), BUILT, done)
+    assert plan_phases(read("phases.0.steps=151", "phases.0.batch_tokens=128Ki"), BUILT, done)[0].steps == 151
+
+
 def test_steps_stop_a_phase_early():
     pretrain, midtrain = plan_phases(read("phases.0.steps=150", "phases.0.micro_batch_tokens=8Ki"), BUILT)
     assert (pretrain.steps, pretrain.sequences, pretrain.micro_sequences) == (150, 150 * 16, 2)
@@ -91,13 +136,24 @@ MUTATIONS = {
     "phases.0.optimizer.lr=-1": "greater than 0",
     "phases.0.optimizer.momentun=0.9": "did you mean momentum?",
     "phases.1.schedule.decay=0.1": "decay belongs to wsd",
+    "phases.1.schedule={name: constant, final: 0.1}": "constant stays at 1",
+    "phases.0.optimizer={name: adamw, lr: 1, momentum: 0.9}": "momentum is Muon's",
+    "threads=100000": "less than or equal to 1024",
     "phases.1.schedule.name=cosin": "did you mean cosine?",
+    "phases.0.optimizer.balancing={kind: sing}": "did you mean sign?",
+    "phases.0.optimizer.z_loss=-1": "greater than or equal to 0",
+    "init_from={checkpoint: runs/a}": "unknown key checkpoint",
     "parallel.expert=2": "training runs in one process",
     "parallel.data=8": "training runs in one process",
     "model=zaya-tniy": "did you mean zaya-tiny?",
     "model.num_heads=3": "--set model.num_heads",
     "precision=fp16": "did you mean",
-    "evaluate.prompt=think": "'answer' or 'reasoning'",
+    "evaluate.prompt=think": "'answer', 'reasoning' or 'plain'",
+    "evaluate.k=[1, 10]": "every k must be from 1 to n (1)",
+    "evaluate={every: 5, n: 8}": "n replies at temperature 0 are one reply",
+    "evaluate.temperature=-1": "greater than or equal to 0",
+    "evaluate.prompt=plain": "tasks are asked in the template",
+    "evaluate.benchmarks={a b: x}": "evaluate.benchmarks.a b",
     "metrics=[wandb]": "tensorboard",
     "checkpoint.keep=0": "greater than 0",
     "phases=[]": "phases",
@@ -111,6 +167,18 @@ def test_what_cannot_be_right_is_named(setting):
         plan_phases(read(setting), BUILT)
     assert MUTATIONS[setting] in str(wrong.value)
     assert wrong.value.exit_code == 2
+
+
+def test_a_dense_model_has_no_biases_to_move():
+    assert read("model={preset: zaya-tiny, moe: {kind: dense}}").value.optimizer_of(0).balancing.kind is None
+    with pytest.raises(ConfigError, match="the phase pretrain balances by sign, and a dense model has no router"):
+        read("model={preset: zaya-tiny, moe: {kind: dense}}", "phases.0.optimizer.balancing={kind: sign}")
+
+
+def test_a_path_alone_asks_for_the_weights():
+    for written in ("init_from=runs/a", "init_from={path: runs/a}"):
+        start = read(written).value.init_from
+        assert (start.path, start.optimizer) == ("runs/a", False)
 
 
 def test_errors_found_against_the_shards_have_their_line():
@@ -130,3 +198,12 @@ def test_a_missing_key_and_a_table_of_sizes_are_checked():
 def test_checking_a_run_does_not_load_torch():
     code = "import sys, midtrain.trainer.run; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_mistyped_kinds_and_presets_are_named_with_the_nearest():
+    with pytest.raises(ConfigError) as kind:
+        read("model={preset: zaya-tiny, moe: {kind: zeroo_computation}}")
+    assert "there is no kind zeroo_computation" in str(kind.value)
+    assert "did you mean zero_computation?" in str(kind.value)
+    with pytest.raises(ConfigError, match="zaya_tiny: did you mean zaya-tiny"):
+        read("model={preset: zaya_tiny}")

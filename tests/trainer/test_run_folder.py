@@ -80,7 +80,6 @@ def test_a_file_in_the_way_is_named(run, tmp_path):
 @pytest.mark.parametrize(
     ("setting", "key"),
     [
-        ("phases.0.batch_tokens=128", "phases.0.batch_tokens"),
         ("phases.0.optimizer.lr=0.5", "phases.0.optimizer.lr"),
         ("phases.0.steps=3", "phases.0.steps"),
         ("model=zaya-small", "model.expert_size"),
@@ -97,9 +96,12 @@ def test_a_resumed_run_is_the_same_run(run, setting, key):
     assert stored(folder) == run().value
 
 
-def test_a_resumed_run_may_change_what_moves_no_weight(run):
+def test_a_resumed_run_may_change_its_batches_and_what_moves_no_weight(run):
     folder = open_folder(run())
-    changed = run("threads=2", "checkpoint.keep=9", "phases.0.micro_batch_tokens=32", "metrics=[tensorboard]")
+    batches = ("phases.0.batch_tokens=128", "phases.0.micro_batch_tokens=32")
+    capacity = "model={preset: zaya-tiny, moe: {capacity: 1.5}}"
+    free = ("threads=2", "checkpoint.keep=9", "metrics=[tensorboard]", "kernels={attention: eager}", capacity)
+    changed = run(*free, *batches)
     open_folder(changed, resume=True)
     assert stored(folder) == changed.value
 
@@ -162,3 +164,22 @@ def test_the_lock_that_a_run_leaves_is_no_content(run):
     (folder / "config.yaml").unlink()
     (folder / locks.LOCK).touch()
     assert open_folder(run()) == folder
+
+
+def test_behind_an_extension_phases_that_were_not_begun_may_be_replaced(tmp_path):
+    def with_second(name, *settings):
+        second = f"  - {{phase: {name}, batch_tokens: 64, schedule: {{name: cosine}}}}\n"
+        text = RUN.format(output=tmp_path / "run") + second
+        return validate(override(parse(text, "run.yaml"), settings), RunConfig)
+
+    planned, other = with_second("planned"), with_second("other")
+    open_folder(planned)
+    with pytest.raises(ConfigError, match=r"phases\.1\.phase: a resumed run keeps"):
+        open_folder(other, resume=True)
+    with pytest.raises(ConfigError, match=r"phases\.1\.phase: a resumed run keeps"):
+        prepare(other, other.value, True, False, begun=2)
+    faster = with_second("other", "phases.0.optimizer.lr=0.5")
+    with pytest.raises(ConfigError, match=r"phases\.0\.optimizer\.lr: a resumed run keeps"):
+        prepare(faster, faster.value, True, False, begun=1)
+    folder = prepare(other, other.value, True, False, begun=1)
+    assert [phase.phase for phase in stored(folder).phases] == ["pretrain", "other"]

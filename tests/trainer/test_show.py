@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 from midtrain.trainer import show
-from midtrain.trainer.evaluate import Example, HeldOutLoss, TaskScore
+from midtrain.trainer.evaluation.evaluate import Example, HeldOutLoss, TaskScore
 from midtrain.trainer.pace import TrainProgress
 from midtrain.trainer.show import Reporter
 from midtrain.trainer.train import TrainResult
@@ -141,7 +141,9 @@ def test_a_stopped_run_says_how_to_go_on() -> None:
 
 
 LOSS = HeldOutLoss("web", 2.71828, 1.41421, 12_345, 100)
-SCORE = TaskScore("modular_chain", "reasoning", 8, 6, 7, 0.5, (Example("1 + 1 =", "<think>\n2", "2", True),))
+SCORE = TaskScore(
+    "modular_chain", "reasoning", 8, 8, 6, 7, {1: 0.75}, 0.5, (Example("1 + 1 =", "<think>\n2", "2", True),)
+)
 
 
 def test_an_evaluation_as_tables_and_as_data() -> None:
@@ -150,7 +152,7 @@ def test_an_evaluation_as_tables_and_as_data() -> None:
     assert held_out.splitlines()[1].split() == ["web", "100", "12,345", "2.7183", "1.4142"]
     task = tasks.splitlines()[1].split("  ")
     assert [cell for cell in (cell.strip() for cell in task) if cell] == [
-        *("modular_chain", "reasoning", "8", "6", "75.0 %", "87.5 %", "0.5000")
+        *("modular_chain", "reasoning", "8", "8", "6", "@1 75.0 %", "87.5 %", "0.5000")
     ]
     data = json.loads(orjson.dumps(table.data))
     assert data["held_out"] == [
@@ -172,5 +174,5 @@ def test_what_was_not_measured_is_not_shown(losses: list[HeldOutLoss], scores: l
     table = show.evaluated(losses, scores)
     assert len([line for line in table.text.splitlines() if line.startswith(("held out ", "task "))]) == blocks
     if not blocks:
-        assert table.text == "nothing was held out, and no task named"
+        assert table.text == "nothing was held out, and no task or benchmark named"
     assert (len(table.data["held_out"]), len(table.data["tasks"])) == (len(losses), len(scores))

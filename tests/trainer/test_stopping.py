@@ -3,8 +3,11 @@
 import os
 import signal
 import threading
+import time
 
 import pytest
+from midtrain import sandbox
+from midtrain.sandbox_tests import run_programs
 from midtrain.trainer.stopping import Interrupted, Stopper
 
 
@@ -26,6 +29,21 @@ def test_a_signal_breaks_off_an_interruptible_block_and_forbids_the_next():
             reached.append("in the next block")
         assert stopper.signal == signal.SIGTERM
     assert not reached
+
+
+@pytest.mark.skipif(sandbox.isolation() is not None, reason=f"no isolation: {sandbox.isolation()}")
+def test_programs_that_run_are_not_waited_for():
+    """The grace period of a cluster is shorter than what a program may take."""
+    threads = threading.active_count()
+    with Stopper() as stopper:
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+        timer.start()
+        begun = time.monotonic()
+        with pytest.raises(Interrupted), stopper.interruptible():
+            run_programs(["import time; time.sleep(100)"] * 5, seconds=20, at_once=2)
+        assert 1 <= time.monotonic() - begun < 10  # it would be 80
+        timer.join()
+    assert threading.active_count() == threads
 
 
 def test_a_block_without_a_signal_runs_through():

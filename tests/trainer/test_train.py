@@ -13,7 +13,10 @@ import pytest
 import torch
 from midtrain.config import Loaded, load, validate
 from midtrain.errors import ConfigError, RunError
-from midtrain.trainer import checkpoint
+from midtrain.mixtures.digest import batch_digest
+from midtrain.trainer import history
+from midtrain.trainer.checkpoints import checkpoint, checkpoint_folder
+from midtrain.trainer.history import Stretch
 from midtrain.trainer.metrics import rows
 from midtrain.trainer.run import RunConfig
 from midtrain.trainer.run_folder import stored
@@ -71,7 +74,7 @@ def comparable(folder: Path) -> list[dict]:
 
 
 def final_weights(folder: Path) -> dict[str, torch.Tensor]:
-    return checkpoint.load_model(checkpoint.find(folder)).state_dict()
+    return checkpoint.load_model(checkpoint_folder.find(folder)).state_dict()
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +102,7 @@ def test_a_run_of_two_phases(tmp_path):
     assert [row["lr"] for row in steps[:3]] == pytest.approx([0.01, 0.02, 0.02])
     assert steps[10]["lr"] > steps[9]["lr"]
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.2
-    assert len(steps[-1]) <= 16
+    assert len(steps[-1]) <= 20
     lengths = {name: phase.sequences for name, phase in mixture.phases.items()}
     everything = [mixture.row(name, index) for name, count in lengths.items() for index in range(count)]
     assert steps[-1]["tokens"] == result.tokens == sum(int((row[2] >= 0).sum()) for row in everything)
@@ -113,7 +116,7 @@ def test_a_run_of_two_phases(tmp_path):
 
 
 def test_the_checkpoint_says_where_the_run_stood(undisturbed):
-    contents = checkpoint.find(undisturbed).contents
+    contents = checkpoint_folder.find(undisturbed).contents
     assert contents.end_of_phase
     assert contents.model.rope_theta == 1e6
     assert [(record.phase, record.first_step, record.steps, record.sequences) for record in contents.history] == [
@@ -205,9 +208,24 @@ def test_sigterm_ends_with_a_checkpoint_and_its_exit_code(undisturbed, tmp_path,
     assert time.monotonic() - sent < 5
     reached = [row["step"] for row in rows(folder / "metrics.jsonl") if row["kind"] == "step"][-1]
     assert reached in (step, step + 1)
-    assert checkpoint.find(folder).contents.position.step == reached
+    assert checkpoint_folder.find(folder).contents.position.step == reached
     resumed = go(load(file, RunConfig), resume=True)
     assert resumed.exit_code == 0
+    assert_same_run(folder, undisturbed)
+
+
+def test_memory_that_runs_out_in_an_evaluation_costs_no_step(undisturbed, tmp_path):
+    folder, told = tmp_path / "run", []
+
+    def full(model, step):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 17.19 GiB.")
+
+    for resume in (False, True):
+        with pytest.raises(RunError, match=r"step 5 of tiny: there is too little memory for the evaluation\n.*17\.19"):
+            go(read(folder), evaluate=full, resume=resume, report=lambda progress: told.append(progress.step))
+    assert told == [1, 2, 3, 4, 5]  # no step is trained again
+    assert checkpoint_folder.find(folder).contents.position.step == 5
+    assert go(read(folder), resume=True).exit_code == 0
     assert_same_run(folder, undisturbed)
 
 
@@ -243,10 +261,51 @@ def test_going_on_within_a_later_phase(tmp_path, settings):
     """The second phase's optimizer, another one in one case, is what a checkpoint within it holds."""
     with pytest.raises(RunError, match="the disk is gone"):
         go(read(tmp_path / "run", *settings), Poisoned())
-    assert checkpoint.find(tmp_path / "run").contents.position.step == 12
+    assert checkpoint_folder.find(tmp_path / "run").contents.position.step == 12
     go(read(tmp_path / "run", *settings), resume=True)
     go(read(tmp_path / "whole", *settings))
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+class Interrupted(FakeMixture):
+    """Fails in the first phase."""
+
+    def batch(self, phase, first, count):
+        if first == 28:
+            raise RunError("the disk is gone", where="part-00000.tokens")
+        return super().batch(phase, first, count)
+
+
+def test_going_on_with_another_batch_repeats_and_skips_no_sequence(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(RunError, match="the disk is gone"):
+        go(read(folder), Interrupted())
+    planned = history.read(folder).stretches
+    assert [(one.phase, one.steps, one.sequences) for one in planned] == [("pretrain", 10, 40), ("midtrain", 6, 21)]
+    mixture = FakeMixture()
+    result = go(read(folder, "phases.0.batch_tokens=96", "phases.1.batch_tokens=256"), mixture, resume=True)
+    assert mixture.asked == [
+        *[("pretrain", first, count) for first, count in ((24, 6), (30, 6), (36, 4))],
+        *[("midtrain", first, min(8, 21 - first)) for first in range(0, 21, 8)],
+    ]
+    stretches = (
+        Stretch("pretrain", "f" * 32, 16, 4, 1e4, 0, 6, 0, 24),
+        Stretch("pretrain", "f" * 32, 16, 6, 1e4, 6, 3, 24, 16),
+        Stretch("midtrain", "f" * 32, 32, 8, 1e6, 9, 3, 0, 21),
+    )
+    assert (result.step, result.steps) == (12, 12)
+    assert history.read(folder).stretches == checkpoint_folder.find(folder).contents.history == stretches
+    steps = [row for row in rows(folder / "metrics.jsonl") if row["kind"] == "step"]
+    assert [row["step"] for row in steps] == list(range(1, 13))
+    for row in steps:
+        one = next(one for one in stretches if one.first_step < row["step"] <= one.last_step)
+        first, count = one.batch(row["step"])
+        batch = FakeMixture().batch(row["phase"], first, count)
+        assert row["first_sequence"] == first
+        assert row["batch"] == batch_digest(batch.tokens, batch.positions, batch.loss_mask)
+    again = go(read(folder, "phases.0.batch_tokens=96", "phases.1.batch_tokens=256"), resume=True)
+    assert (again.step, again.loss) == (12, None)
+    assert history.read(folder).stretches == stretches
 
 
 def test_a_fresh_optimizer_forgets(tmp_path):
@@ -265,14 +324,65 @@ def test_from_the_weights_of_another_run(undisturbed, tmp_path):
     midtrain = f"phases=[{{phase: midtrain, batch_tokens: 128, {adamw}}}]"
     settings = (midtrain, f"init_from={begin}", "seed=99")
     go(read(tmp_path / "run", *settings))
-    expected = checkpoint.load_model(checkpoint.find(begin))
-    loaded = checkpoint.load_model(checkpoint.find(tmp_path / "run"))
+    expected = checkpoint.load_model(checkpoint_folder.find(begin))
+    loaded = checkpoint.load_model(checkpoint_folder.find(tmp_path / "run"))
     assert all(torch.equal(a, b) for a, b in zip(expected.parameters(), loaded.parameters(), strict=True))
-    contents = checkpoint.find(tmp_path / "run").contents
+    contents = checkpoint_folder.find(tmp_path / "run").contents
     assert (contents.position.step, contents.position.phase_index) == (6, 0)
     newest = go(read(tmp_path / "newest", midtrain, f"init_from={undisturbed}", "phases.0.rope_theta=1e6"))
     trained = final_weights(undisturbed)
-    assert torch.equal(checkpoint.load_model(checkpoint.find(newest.folder)).norm.weight, trained["norm.weight"])
+    assert torch.equal(checkpoint.load_model(checkpoint_folder.find(newest.folder)).norm.weight, trained["norm.weight"])
+
+
+def test_the_moments_come_along_where_they_are_asked_for(undisturbed, tmp_path):
+    """The second phase in a run of its own, from the end of the first: with the moments it is the same training."""
+    begin = undisturbed / "checkpoints" / "step-00000010"
+    first = "optimizer: {name: muon, lr: 0.02, adamw_lr: 0.01, weight_decay: 0.01}"
+    rest = "batch_tokens: 128, micro_batch_tokens: 64, schedule: {name: cosine}, rope_theta: 1e6"
+    midtrain = f"phases=[{{phase: midtrain, {rest}, {first}}}]"
+    go(read(tmp_path / "kept", midtrain, f"init_from={{path: {begin}, optimizer: true}}"))
+    go(read(tmp_path / "reset", midtrain, f"init_from={begin}"))
+    whole, kept, reset = (
+        [row["loss"] for row in rows(folder / "metrics.jsonl") if row["kind"] == "step"]
+        for folder in (undisturbed, tmp_path / "kept", tmp_path / "reset")
+    )
+    assert kept == whole[10:]
+    assert reset[0] == kept[0]  # the weights are those
+    assert reset[1:] != kept[1:]
+    expected = final_weights(undisturbed)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in final_weights(tmp_path / "kept").items())
+
+
+@pytest.mark.parametrize(
+    ("settings", "seen"),
+    [
+        ("{name: adamw, lr: 0.01}", "those of muon, balancing adamw"),
+        ("{name: muon, lr: 0.01, balancing: {kind: sign}}", "those of muon, balancing adamw"),
+    ],
+)
+def test_moments_of_another_kind_are_refused(undisturbed, tmp_path, settings, seen):
+    start = f"init_from={{path: {undisturbed}, optimizer: true}}"
+    with pytest.raises(ConfigError, match=rf"init_from\.optimizer: the moments in .*{seen}") as wrong:
+        go(read(tmp_path / "run", start, f"phases.0.optimizer={settings}", "phases.0.rope_theta=1e6"))
+    assert "optimizer: false" in wrong.value.fix
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_first_phase_cannot_be_fresh_and_take_moments(undisturbed, tmp_path):
+    with pytest.raises(ConfigError, match="asks for the optimizer's moments, and the first phase has fresh: true"):
+        read(tmp_path / "run", f"init_from={{path: {undisturbed}, optimizer: true}}", "phases.0.optimizer.fresh=true")
+
+
+def test_another_kind_of_balancing_in_a_later_phase_goes_on_over_a_resume(tmp_path):
+    """The balancer's moments are those of the phase's kind, also where a checkpoint is restored within it."""
+    sign = "phases.1.optimizer={name: muon, lr: 0.02, balancing: {kind: sign, lr: 0.01}}"
+    with pytest.raises(RunError, match="the disk is gone"):
+        go(read(tmp_path / "run", sign), Poisoned())
+    contents = checkpoint_folder.find(tmp_path / "run").contents
+    assert (contents.position.step, contents.balancing) == (12, "sign")
+    go(read(tmp_path / "run", sign), resume=True)
+    go(read(tmp_path / "whole", sign))
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 def test_another_rope_base_than_that_of_the_weights_has_to_be_written(undisturbed, tmp_path):
@@ -284,8 +394,8 @@ def test_another_rope_base_than_that_of_the_weights_has_to_be_written(undisturbe
     one = "phases=[{phase: pretrain, batch_tokens: 64, optimizer: {name: muon, lr: 0.01}, schedule: {name: constant}}]"
     for name, settings in (("given", (one, "phases.0.rope_theta=1e5")), ("model", (one, "model.rope_theta=1e6"))):
         go(read(tmp_path / name, whole, *settings))
-    assert checkpoint.find(tmp_path / "given").contents.model.rope_theta == 1e5
-    assert checkpoint.find(tmp_path / "model").contents.model.rope_theta == 1e6
+    assert checkpoint_folder.find(tmp_path / "given").contents.model.rope_theta == 1e5
+    assert checkpoint_folder.find(tmp_path / "model").contents.model.rope_theta == 1e6
 
 
 def test_a_signal_at_the_last_moment_of_a_step_still_leaves_a_checkpoint(tmp_path, monkeypatch):
@@ -300,7 +410,7 @@ def test_a_signal_at_the_last_moment_of_a_step_still_leaves_a_checkpoint(tmp_pat
     monkeypatch.setattr(Session, "_after_step", then_a_signal)
     result = go(read(tmp_path / "run"))
     assert (result.step, result.exit_code) == (4, 143)
-    assert checkpoint.find(tmp_path / "run").contents.position.step == 4
+    assert checkpoint_folder.find(tmp_path / "run").contents.position.step == 4
 
 
 def test_a_resumed_run_needs_the_checkpoint_that_it_began_from_no_more(undisturbed, tmp_path):
@@ -318,7 +428,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_not_saved(tmp_path):
     with pytest.raises(RunError, match=where):
         go(read(tmp_path / "run", *settings, "checkpoint.every=1"))
     reached = [row["step"] for row in rows(tmp_path / "run" / "metrics.jsonl")]
-    assert checkpoint.find(tmp_path / "run").contents.position.step == reached[-1] < 10
+    assert checkpoint_folder.find(tmp_path / "run").contents.position.step == reached[-1] < 10
 
 
 def test_a_folder_is_not_overwritten_unasked(undisturbed, tmp_path):
@@ -335,7 +445,7 @@ def test_nothing_is_removed_for_a_run_that_cannot_start(tmp_path):
     go(read(tmp_path / "run"))
     with pytest.raises(ConfigError, match=r"phases\.0\.batch_tokens"):
         go(read(tmp_path / "run", "phases.0.batch_tokens=63"), overwrite=True)
-    assert checkpoint.newest(tmp_path / "run")
+    assert checkpoint_folder.newest(tmp_path / "run")
 
 
 def test_a_vocabulary_that_does_not_fit_names_both(tmp_path):
@@ -350,6 +460,25 @@ def test_other_shards_or_another_tokenizer_are_refused(undisturbed, tmp_path):
         go(read(tmp_path / "run"), mixture=FakeMixture(fingerprint="9" * 32), resume=True)
     with pytest.raises(ConfigError, match=f"init_from: .*another tokenizer[^$]*{'b' * 32}[^$]*{'a' * 32}"):
         go(read(tmp_path / "new", f"init_from={undisturbed}"), FakeMixture(tokenizer_hash="b" * 32))
+
+
+class Extended(FakeMixture):
+    """Shards that go on from others, cut at a sequence of their first phase."""
+
+    def __init__(self, cut):
+        super().__init__(fingerprint="9" * 32)
+        self.cut = cut
+
+    def extends(self, shards, phase, sequences):
+        return shards == "f" * 32 and sequences <= {"pretrain": self.cut, "midtrain": 21}[phase]
+
+
+def test_shards_that_were_cut_behind_the_run_are_refused_and_others_taken(undisturbed, tmp_path):
+    folder = shutil.copytree(undisturbed, tmp_path / "run")
+    with pytest.raises(ConfigError, match="beyond the place at which the shards were cut") as refused:
+        go(read(folder), mixture=Extended(cut=39), resume=True)
+    assert refused.value.seen == "sequence 40 of phase pretrain"
+    assert go(read(folder), mixture=Extended(cut=40), resume=True).step == STEPS
 
 
 def test_a_checkpoint_of_another_model_names_the_first_size(undisturbed, tmp_path):
@@ -372,5 +501,5 @@ def test_bfloat16_trains(tmp_path):
     result = go(read(tmp_path / "run", "precision=bf16"))
     losses = [row["loss"] for row in rows(result.folder / "metrics.jsonl") if row["kind"] == "step"]
     assert losses[-1] < losses[0] - 0.2
-    model = checkpoint.load_model(checkpoint.find(result.folder))
+    model = checkpoint.load_model(checkpoint_folder.find(result.folder))
     assert all(parameter.dtype == torch.float32 for parameter in model.parameters())

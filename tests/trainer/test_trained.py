@@ -8,44 +8,28 @@ from typing import Any
 
 import pytest
 import torch
-from midtrain.config import load
 from midtrain.errors import ConfigError, RunError
 from midtrain.mixtures import templates
 from midtrain.mixtures.tasks import evaluation_problems
 from midtrain.mixtures.templates import Message
 from midtrain.trainer import metrics
-from midtrain.trainer.measure import PROBLEM_SEED
-from midtrain.trainer.run import RunConfig
-from midtrain.trainer.train import train
+from midtrain.trainer import trained as opened
+from midtrain.trainer.evaluation.measure import PROBLEM_SEED
+from midtrain.trainer.evaluation.sampling import Sampling
 from midtrain.trainer.trained import Trained
 
-RUN = """\
-name: tiny
-output: {root}/run
-shards: {root}/shards
-seed: 3
-threads: 1
-model: {{hidden_size: 32, num_layers: 2, num_heads: 4, num_kv_heads: 2, head_dim: 8, num_experts: 2, expert_size: 48,
-  router_size: 8, init_std: 0.2}}
-phases:
-  - {{phase: first, batch_tokens: 512, steps: 2, optimizer: {{name: adamw, lr: 0.01}}, schedule: {{name: constant}},
-     rope_theta: 1e4}}
-  - {{phase: second, batch_tokens: 512, steps: 1, schedule: {{name: constant}}, rope_theta: 1e6}}
-checkpoint: {{every: 1}}
-evaluate: {{every: 100, held_out: true, tasks: [modular_chain], samples: 4, steps: [2], max_new_tokens: 6}}
-"""
-PLAIN: dict[str, Any] = {"raw": False, "prompt": "answer", "max_new_tokens": 8, "temperature": 0, "top_p": 1, "seed": 0}
+from .prefixed_tokenizer import prefixed_tokenizer, reply_ids
+from .tiny_run import tiny_run
+
+PLAIN: dict[str, Any] = {"raw": False, "prompt": "answer", "max_new_tokens": 8}
 
 
 @pytest.fixture(scope="module")
 def root(built_workshop: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with built shards and a run of three steps on them."""
-    threads = torch.get_num_threads()
-    root = tmp_path_factory.mktemp("trained")
-    shutil.copytree(built_workshop.root / "shards", root / "shards")
-    (root / "run.yaml").write_text(RUN.format(root=root))
-    train(load(root / "run.yaml", RunConfig))
-    torch.set_num_threads(threads)
+    root: Path = tmp_path_factory.mktemp("trained")
+    tasks = ", tasks: [modular_chain], samples: 4, steps: [2], max_new_tokens: 6"
+    tiny_run(built_workshop.root / "shards", root, tasks)
     return root
 
 
@@ -175,6 +159,16 @@ def test_a_raw_text_is_continued(trained: Trained) -> None:
     assert trained.reply("the river of stone", **{**PLAIN, "raw": True}) == trained.tokenizer.decode(expected)
 
 
+def test_a_raw_text_goes_on_with_its_space(trained: Trained, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    tokenizer = prefixed_tokenizer(tmp_path)
+    ids = reply_ids(tokenizer, "the cat", " and the hat")
+    monkeypatch.setattr(opened, "generate", lambda *args, **rest: [ids])
+    prefixed, raw = replace(trained, tokenizer=tokenizer), {**PLAIN, "raw": True}
+    assert prefixed.reply("the cat", **raw) == " and the hat"
+    assert prefixed.reply("the cat", **raw, stops=[" hat"]) == " and the"
+    assert prefixed.reply("the cat", **raw, stops=[" and"]) == ""
+
+
 @pytest.mark.parametrize("prompt", ["answer", "reasoning"])
 def test_a_message_is_answered_in_the_template(trained: Trained, prompt: str) -> None:
     rendered = templates.prompt("chatml", [Message("user", "3 + 4 =")], answer_directly=prompt == "answer")
@@ -184,9 +178,49 @@ def test_a_message_is_answered_in_the_template(trained: Trained, prompt: str) ->
     assert trained.reply("3 + 4 =", **{**PLAIN, "prompt": prompt}) == expected
 
 
+@pytest.mark.parametrize(
+    ("function", "ask", "told"),
+    [
+        ("held_out_loss", lambda it: list(it.held_out(["web"])), r"web: .*the held-out loss[^$]*more memory"),
+        (
+            "task_accuracy",
+            lambda it: it.tasks(["modular_chain"], "answer", 4, [2], 6),
+            r"modular_chain: .*the replies to problems[^$]*--batch-size",
+        ),
+        ("generate", lambda it: it.reply("the river", **PLAIN), r"tokens and a reply[^$]*--max-new-tokens"),
+    ],
+)
+def test_memory_that_runs_out_is_named_with_what_to_lower(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, function: str, ask: Any, told: str
+) -> None:
+    def full(*args: Any, **rest: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 17.19 GiB.")
+
+    monkeypatch.setattr(opened, function, full)
+    with pytest.raises(RunError, match=told):
+        ask(trained)
+
+
+def test_the_rows_of_held_out_documents_are_no_longer_than_a_forward_pass_needs(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An imported model's sequences are as long as its positions."""
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        opened,
+        "held_out_loss",
+        lambda model, documents, length, rows, **rest: asked.append((length, rows, rest["row"])),
+    )
+    for length in (131_072, 8_192, 256):
+        monkeypatch.setattr(Trained, "sequence_length", length)
+        list(trained.held_out(["web"]))
+    assert asked == [(131_072, 4, 4_096), (8_192, 4, 4_096), (256, 64, 256)]
+
+
 def test_draws_are_those_of_their_seed(trained: Trained) -> None:
     drawn = [
-        trained.reply("the garden", **{**PLAIN, "raw": True, "temperature": 2.0, "seed": seed}) for seed in (1, 1, 2)
+        trained.reply("the garden", **{**PLAIN, "raw": True, "sampling": Sampling(2.0, seed=seed)})
+        for seed in (1, 1, 2)
     ]
     assert drawn[0] == drawn[1] != drawn[2]
 
