@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.processes import BUSY, bare_python, below, end, free_port, title, token
+from tests.cluster import kernels
+from tests.cluster.processes import BUSY, bare_python, below, end, free_port, packages_of, title, token
 
 START_WITHIN = 90.0  # seconds
 SMALL_STORE = 100 << 20  # bytes
@@ -39,12 +40,19 @@ class Head:
 
 
 @contextlib.contextmanager
-def one_node(dashboard: int = 0) -> Iterator[Head]:
-    """A cluster of one node of two CPUs, on loopback; with a dashboard where a port is given for it."""
+def one_node(dashboard: int = 0, compiles: bool = False) -> Iterator[Head]:
+    """A cluster of one node of two CPUs, on loopback; with a dashboard where a port is given for it.
+
+    Args:
+        dashboard: its port; 0 for none.
+        compiles: its workers compile their kernels, as they would elsewhere; else they take the checkout's.
+    """
     folder = Path(tempfile.mkdtemp(prefix="mt-ray-", dir="/tmp"))
     python, port = bare_python(folder / "venv"), free_port()
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "RAY_ADDRESS")}
     (folder / "token").write_text(secrets.token_hex(32))
+    if not compiles:
+        environment |= kernels.put(packages_of(python))
     environment |= {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1", **token(folder / "token")}
     command = [str(python), "-m", "ray.scripts.scripts", "start", "--head", "--block", f"--port={port}"]
     command += ["--node-ip-address=127.0.0.1", "--num-cpus=2", f"--object-store-memory={SMALL_STORE}"]
@@ -68,7 +76,7 @@ def one_node(dashboard: int = 0) -> Iterator[Head]:
 @pytest.fixture(scope="module")
 def head() -> Iterator[Head]:
     """One node that serves all tests of a module."""
-    with one_node() as found:
+    with one_node(compiles=True) as found:
         yield found
 
 

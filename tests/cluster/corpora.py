@@ -16,8 +16,8 @@ from functools import cached_property
 from pathlib import Path
 
 import orjson
-import pyarrow.parquet as pq
 from midtrain import storage
+from midtrain.pipelines.read_parts import read_part
 
 CORPUS = 2_500_000  # bytes
 EVENTS_EVERY = 0.5  # seconds after which events are in a bucket, from which a test learns how far a run is
@@ -146,7 +146,8 @@ def _made() -> Iterator[dict[str, str]]:
 def _ids(output: Path) -> set[str]:
     """The documents that were kept."""
     files = orjson.loads((output / "manifest.json").read_bytes())["files"]
-    return {str(one) for file in files for one in pq.read_table(output / file["path"])["id"].to_pylist()}
+    batches = (batch for file in files for batch in read_part(output / file["path"], ["id"]))
+    return {str(one) for batch in batches for one in batch.column("id").to_pylist()}
 
 
 def hashes(output: Path, tables_alone: bool = False) -> dict[str, str]:

@@ -15,12 +15,13 @@ from pathlib import Path
 
 from tests.cluster import corpora, poison
 from tests.cluster import store as stores
-from tests.cluster.attempt import Attempt
+from tests.cluster.attempt import LOOK_EVERY, Attempt
 from tests.cluster.corpora import Corpora
 from tests.cluster.nodes import SMALL_DISK, Cluster, Node, resize
 from tests.cluster.processes import end
 
 AFTERMATH = 3.0  # seconds in which workers that were cut off write what they were about to
+STRIKE_AGAIN = 5.0  # seconds
 LEAST_DISK = 64 << 10  # bytes
 FAILING = 0.15  # of a store's requests
 OTHERS = 1, 2  # the nodes that have no driver beside them
@@ -62,7 +63,11 @@ class Row:
 def worker_killed(attempt: Attempt, moment: Moment) -> None:
     """A worker's process is killed while it runs a task."""
     node = _struck(attempt, moment)
-    end(node.busy()[:1])
+    while attempt.driver.poll() is None and not _lost(attempt):
+        end(node.busy()[:1])  # whose task may just have ended
+        deadline = time.monotonic() + STRIKE_AGAIN
+        while attempt.driver.poll() is None and not _lost(attempt) and time.monotonic() < deadline:
+            time.sleep(LOOK_EVERY)
     attempt.finish()
 
 
@@ -185,6 +190,10 @@ def _poison(attempt: Attempt, kind: str) -> None:
     assert (row["source"], row["step"]) == ("web", "gopher_quality" if kind == "raises" else "process")
     named = row["id"] if kind == "raises" else attempt.corpus.at(row["place"])  # what kills its reader is never parsed
     assert named == attempt.corpus.marked
+
+
+def _lost(attempt: Attempt) -> bool:
+    return any(event["event"] == "task_lost" for event in corpora.events(attempt.output))
 
 
 def _struck(attempt: Attempt, moment: Moment) -> Node:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from midtrain.pipelines.cluster import SETTINGS
 
-from tests.cluster import poison, store
+from tests.cluster import kernels, poison, store
 from tests.cluster.memory import limited
 from tests.cluster.network import Network, Place, network
 from tests.cluster.processes import BUSY, bare_python, below, end, packages_of, title, token
@@ -33,6 +33,7 @@ HEADLESS = {"RAY_gcs_rpc_server_reconnect_timeout_s": "8"}  # nodes and drivers 
 ENVIRONMENT = {
     **SETTINGS,
     **HEADLESS,
+    **kernels.ENVIRONMENT,
     "RAY_memory_usage_threshold": "0.8",
     "RAY_memory_monitor_refresh_ms": "100",
     "OMP_NUM_THREADS": "1",
@@ -100,6 +101,7 @@ class Cluster:
         self.no_links, self.no_memory, self.no_disk = no_links, no_memory, ""  # why links cannot be cut, and so on
         self.python = bare_python(folder / "venv")
         packages = packages_of(self.python)  # a sitecustomize.py would stand behind that which Debian's Python brings
+        kernels.put(packages)
         shutil.copyfile(poison.__file__, packages / "midtrain_poison.py")
         (packages / "midtrain_poison.pth").write_text("import midtrain_poison; midtrain_poison.install()\n")
         (folder / "token").write_text(secrets.token_hex(32))

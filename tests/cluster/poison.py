@@ -31,7 +31,7 @@ class _Finder(importlib.abc.MetaPathFinder):
         self.changes = {
             "midtrain.filters.gopher_quality": lambda found: _poison(found.GopherQuality, harmless),
             "midtrain.pipelines.documents": lambda found: _slow_down(found.DocumentStage, pause),
-            "midtrain.pipelines.choose_duplicates": lambda found: _slow_down(found.WriteKeys, pause),
+            "midtrain.pipelines.duplicates.exact": lambda found: _slow_down(found.WriteKeys, pause),
         }
 
     def find_spec(self, fullname, path=None, target=None):

@@ -14,6 +14,7 @@ from midtrain.pipelines import recipe as recipes
 from midtrain.pipelines.cluster import SETTINGS
 from ruamel.yaml import YAML
 
+from tests.cluster import kernels
 from tests.cluster.conftest import one_node
 from tests.cluster.processes import free_port, token
 
@@ -149,6 +150,7 @@ def test_the_slurm_script_ends_with_the_code_of_the_run(slurm) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(2 * PATIENCE)
 def test_a_job_is_submitted_with_a_wheel_built_on_the_spot(tmp_path) -> None:
     recipe = (EXAMPLES / "recipe.yaml").read_text().replace("out/cluster/curated", f"{tmp_path}/out")
@@ -171,26 +173,31 @@ def test_a_job_is_submitted_with_a_wheel_built_on_the_spot(tmp_path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(2 * PATIENCE)
 def test_three_nodes_curate_the_example_and_are_gone_at_the_end(tmp_path, processes) -> None:
     small = ["--set", "sources.0.count=50000", "--set", "sources.1.count=20000"]
     recipe = str(EXAMPLES / "recipe.yaml")
     before = set(Path("/tmp").glob("three-*"))
     command = ["bash", EXAMPLES / "three_nodes.sh", recipe, "--set", f"output={tmp_path}/ray", *small, "--json"]
-    done = subprocess.run(
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    here = {"PYTHON": sys.executable, "PYTHONPATH": path, "PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    run = subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, "PYTHON": sys.executable, "PORT": "6398", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        env={**os.environ, **here, **kernels.put(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE,
-        check=False,
     )
-    assert done.returncode == 0, done.stderr
+    try:
+        said = run.communicate(timeout=PATIENCE)[1]
+    finally:
+        run.terminate()  # its nodes end with it, which they would not if it were killed
+        run.wait(PATIENCE)
+    assert run.returncode == 0, said
     assert set(Path("/tmp").glob("three-*")) == before
-    here = processes.start(
-        "-m", "midtrain", "curate", recipe, "--workers", "0", "--set", f"output={tmp_path}/here", *small
-    )
-    assert processes.end(here).code == 0
+    alone = ("--workers", "0", "--set", f"output={tmp_path}/here")
+    assert processes.end(processes.start("-m", "midtrain", "curate", recipe, *alone, *small)).code == 0
     manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("ray", "here")]
     assert manifests[0] == manifests[1]

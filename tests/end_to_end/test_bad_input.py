@@ -176,8 +176,8 @@ CASES = [
             ("tokens/web-*/part-00000.ends", "/part-00000.ends: "),
             ("tokens/worked-*/part-00000.loss", "/part-00000.loss: "),
             ("tokens/web-*/held_out-00000.tokens", "/held_out-00000.tokens: "),
-            ("packs/*/spans*", "packs/"),
-            ("order/first.counts", "order/first.counts: "),
+            ("packs/*/part-00000.spans", "packs/"),
+            ("order/first-*.counts", ".counts: "),
             ("stages/tokenizer-*/tokenizer.json", "/tokenizer.json: "),
         )
     ),
@@ -186,7 +186,7 @@ CASES = [
         remove("shards/tokens/twins-*/part-00000.ends"),
         f"train run.yaml {NEW}",
         1,
-        ("part-00000.ends: the file is missing",),
+        ("part-00000.ends: shard missing", "no file"),
     ),
     # Train: the model against the shards.
     Case(

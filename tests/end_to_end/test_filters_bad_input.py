@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from midtrain.manifest import Manifest
-from midtrain.pipelines.parts import read_part
+from midtrain.pipelines.read_parts import read_part
 
 STEPS = [
     {"url": {"domains": ["blocked.example"]}},

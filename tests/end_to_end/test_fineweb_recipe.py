@@ -23,7 +23,7 @@ from midtrain import storage
 from midtrain.filters import catalogue
 from midtrain.manifest import Manifest
 from midtrain.pipelines import recipe as recipes
-from midtrain.pipelines.parts import kept_parts, read_part
+from midtrain.pipelines.read_parts import kept_parts, read_part
 
 ROOT = Path(__file__).parents[2]
 RULE_SETS = ("gopher_repetition", "gopher_quality", "c4", "fineweb_quality")

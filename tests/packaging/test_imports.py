@@ -34,7 +34,9 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     assert imported(*arguments) == []
 
 
-@pytest.mark.parametrize("verb", ["curate", "build", "report", "train", "eval", "generate", "demo"])
+@pytest.mark.parametrize(
+    "verb", ["curate", "build", "report", "train", "eval", "generate", "seen", "where", "peek", "demo"]
+)
 def test_the_help_of_a_verb_imports_nothing_heavy_of_ours(verb: str) -> None:
     assert set(imported(verb, "--help")) <= {"pydantic"}  # typer's own, for the types of a verb's options
 

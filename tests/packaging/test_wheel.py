@@ -107,7 +107,7 @@ def test_every_module_comes_from_the_wheel_and_fails_for_torch_alone(installed: 
     assert ended.returncode == 0, ended.stderr
     found, failed = json.loads(ended.stdout)
     assert all(Path(file).is_relative_to(installed / "midtrain") for file in found.values())
-    assert set(failed.values()) <= {"torch", "torch.distributed"}
+    assert set(failed.values()) <= {"torch", "torch.distributed", "torch.utils"}
     assert all(name.startswith("midtrain.trainer.") for name in failed)
     in_source = {
         path.relative_to(ROOT)
@@ -153,12 +153,12 @@ def test_the_demo_has_its_files(installed: Path, tmp_path: Path) -> None:
 
 def test_workers_run_from_the_wheel_too(installed: Path, tmp_path: Path) -> None:
     words = "the river and the stone that be of paper with cloud engine winter to have"
-    documents: list[dict[str, Any]] = [{"text": f"{words} {number % 40}"} for number in range(100)]
+    documents: list[dict[str, Any]] = [{"text": f"{words} {number % 60}"} for number in range(100)]
     (tmp_path / "web.jsonl").write_text("".join(json.dumps(one) + "\n" for one in documents))
     (tmp_path / "recipe.yaml").write_text(RECIPE)
     ended = python(installed, "-m", "midtrain", "curate", "recipe.yaml", "--workers", "2", "--json", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     counts = json.loads(ended.stdout)["funnel"][-1]["sources"]
-    assert (counts["web"]["kept"], counts["chains"]["kept"]) == (40, 50)
+    assert (counts["web"]["kept"], counts["chains"]["kept"]) == (60, 50)
     # The kernels were compiled by a worker, into the folder of the module that it had imported.
     assert list((installed / "midtrain/filters/kernels/__pycache__").glob("quality_kernels.*.nbi"))
