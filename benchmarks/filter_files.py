@@ -28,6 +28,7 @@ from midtrain.pipelines.curate import plan
 from midtrain.pipelines.documents import DocumentStage
 from midtrain.pipelines.parts import PartWriter
 from midtrain.pipelines.reading import read
+from midtrain.pipelines.scoring import with_text_columns
 from published_filters import Pair, decide, pairs
 from rows import Row, heading, show, write
 from slices import SLICE_BYTES, Slice, stratified, user_seconds
@@ -86,7 +87,7 @@ def parts(stage: DocumentStage, steps: Sequence[Filter], folder: Path) -> list[C
         with PartWriter(folder, 0, spec.name, stage.schema()) as writer:
             for batch, left in zip(came, kept, strict=True):
                 writer.read(left.num_rows, batch.nbytes, 0)
-                writer.keep(left)
+                writer.keep(with_text_columns(left))
             writer.finish()
 
     return [batches, lambda: [decide(steps, DocumentBatch(batch)) for batch in came], write]
