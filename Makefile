@@ -12,7 +12,7 @@ endif
 # Threads that spin while they wait take the core from the thread that works.
 export OMP_WAIT_POLICY ?= passive
 
-.PHONY: setup demo test slow lint typecheck bench clean
+.PHONY: setup demo test slow gym lint typecheck bench clean
 
 setup: $(STAMP)
 
@@ -30,11 +30,25 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/midtrain demo --overwrite
 
+# Two processes, a file of tests each at a time.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 --durations-min=5
 
+# Two at a time, then one by one those to which others beside them matter. The second part runs if the first fails, too.
 slow: setup
-	$(BIN)/python -m pytest -m slow
+	failed=0; \
+	$(BIN)/python -m pytest -m 'slow and not alone' -n 2 --dist worksteal --durations=30 || failed=1; \
+	$(BIN)/python -m pytest -m 'slow and alone' --durations=30 || failed=1; \
+	exit $$failed
+
+# The tasks of reasoning-gym with the library itself, in an environment above the other: one of its packages is compiled
+# from source, and it brings matplotlib. Elsewhere these tests are skipped.
+gym: setup
+	$(BIN)/python -m venv $(VENV)/gym
+	$(BIN)/python -c 'import site; print(f"import site; site.addsitedir({site.getsitepackages()[0]!r})")' > $(VENV)/gym/below
+	mv $(VENV)/gym/below "$$($(VENV)/gym/bin/python -c 'import site; print(site.getsitepackages()[0])')/below.pth"
+	$(VENV)/gym/bin/python -m pip install --quiet -c constraints.txt reasoning-gym
+	$(VENV)/gym/bin/python -m pytest tests/mixtures/tasks/test_gym.py
 
 lint: setup
 	$(BIN)/ruff check .
