@@ -23,6 +23,7 @@ SHARE = (
 )
 DRIVER = 110 << 20  # bytes: the driver (47 MiB) and its fork server (56 MiB), measured as `peak` does
 DRIVER_TASK = 4 << 10  # bytes that the driver holds a task: its result, its split, its name in the manifest
+SPREAD = 1.1  # a budget that surely does, of what one sample needs: of 24 samples the most took 1.02 of the least
 LOOK_EVERY = 0.05  # seconds
 _PROC = Path("proc/self")
 
@@ -194,12 +195,16 @@ def needed(memory: int, driver: int) -> int:
 
 
 def refusal(stage_name: str, budget: int, needed: int) -> ConfigError:
-    """The error for a budget in which not even one worker fits, with the smallest that would do."""
+    """The error for a budget in which not even one worker fits, with the smallest that would do.
+
+    What is needed is measured anew by each command, so that the budget to ask for lies above what this one measured.
+    """
+    enough = spelled(int(needed * SPREAD), up=True)
     return ConfigError(
         f"{stage_name}: the memory is too small for a single worker",
         seen=spelled(budget, up=False),
         expected=f"at least {spelled(needed, up=True)}",
-        fix=f"--memory {spelled(needed, up=True)}, on a machine or in a control group that has it",
+        fix=f"--memory {enough}, on a machine or in a control group that has it",
     )
 
 

@@ -199,7 +199,7 @@ def test_the_refusal_names_what_would_do():
     assert "tokenize-web" in error.what
     assert error.seen == "512MB"
     assert "1.3GB" in str(error.expected)
-    assert error.fix.startswith("--memory 1.3GB")
+    assert error.fix.startswith("--memory 1.4GB")  # a tenth more: the next plan takes a sample of its own
     assert error.exit_code == 2
 
 

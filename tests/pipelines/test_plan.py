@@ -2,6 +2,7 @@
 
 import gzip
 import os
+import re
 import time
 from pathlib import Path
 
@@ -226,11 +227,10 @@ def test_a_budget_that_is_too_small_is_refused_with_the_smallest_that_would_do(c
     assert said.code == 2
     assert "gopher_quality" in said.out  # the table all the same
     assert "Traceback" not in said.err
-    least = next(line for line in said.err.splitlines() if "--memory" in line).split("--memory ")[1].split(",")[0]
-    assert least in said.err.split("expected:")[1]
-    assert midtrain("plan", path, "--workers", 2, "--memory", least).code == 0
-    smaller = f"{int(float(least.removesuffix('MB')) - 2)}MB"
-    assert midtrain("plan", path, "--workers", 2, "--memory", smaller).code == 2
+    least, enough = (int(re.search(told, said.err)[1]) for told in (r"at least (\d+)MB", r"--memory (\d+)MB"))
+    assert least < enough < 1.2 * least  # each plan takes a sample of its own, which may need some MB more or less
+    assert midtrain("plan", path, "--workers", 2, "--memory", f"{enough}MB").code == 0
+    assert midtrain("plan", path, "--workers", 2, "--memory", f"{int(0.9 * least)}MB").code == 2
 
 
 def test_workers_are_as_many_as_fit(corpus):

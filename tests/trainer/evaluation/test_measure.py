@@ -62,6 +62,12 @@ class StandIn:
             yield HeldOutDocument(rng.integers(0, 60, length).astype(np.uint32), np.ones(length, np.bool_), 3 * length)
 
 
+@pytest.fixture(autouse=True)
+def somewhere_else(tmp_path, monkeypatch):
+    """Below this folder the run's own is made, whose name is relative."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Tokenizer:
     path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.json"
