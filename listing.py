@@ -61,7 +61,7 @@ def _single(path: str) -> list[Listed]:
         return []
     status = Path(path).stat()
     below = path.rpartition("/")[2]
-    return [Listed(path, status.st_size, str(status.st_mtime_ns), below, os.path.realpath(path))]
+    return [Listed(path, status.st_size, _local_stamp(status), below, os.path.realpath(path))]
 
 
 def _below_pattern(pattern: str) -> Iterator[Listed]:
@@ -100,7 +100,7 @@ def _scan(folder: str, wanted: Callable[[str], bool], root: str) -> Iterator[Lis
             if entry.is_file():
                 status = entry.stat()
                 lies = os.path.realpath(path) if linked else f"{real}/{entry.name}"
-                yield Listed(path, status.st_size, str(status.st_mtime_ns), _below(path, root), lies)
+                yield Listed(path, status.st_size, _local_stamp(status), _below(path, root), lies)
 
 
 def _check_link(path: str) -> None:
@@ -121,6 +121,11 @@ def glob_root(pattern: str) -> str:
 
 def _below(path: str, root: str) -> str:
     return path.removeprefix(root).lstrip("/")
+
+
+def _local_stamp(status: os.stat_result) -> str:
+    """Both times: tools that build files set the one that says when they were written, and nobody the other."""
+    return f"{status.st_mtime_ns} {status.st_ctime_ns}"
 
 
 def _stamp(info: dict[str, Any]) -> str:

@@ -82,6 +82,20 @@ class TestFinding:
         assert [file.hash for file in second][1:] == [file.hash for file in first][1:]
         assert second[0].hash != first[0].hash
 
+    def test_so_is_one_that_says_to_be_as_old_as_before(self, corpus: Path, find):
+        os.utime(corpus / "data/a/1.jsonl", (1, 1))
+        first = find()
+        (corpus / "data/a/1.jsonl").write_bytes(b'{"text": "z"}\n')
+        os.utime(corpus / "data/a/1.jsonl", (1, 1))
+        assert find()[0].hash != first[0].hash
+
+    def test_and_one_that_changes_as_soon_as_it_was_looked_at(self, corpus: Path, find):
+        for number in range(20):
+            (corpus / "data/a/1.jsonl").write_bytes(b'{"text": "x"}\n')
+            first = find()
+            (corpus / "data/a/1.jsonl").write_bytes(b'{"text": "z"}\n')
+            assert find()[0].hash != first[0].hash, number
+
     def test_a_moved_source_is_recognised(self, corpus: Path, find):
         first = find()
         shutil.move(corpus / "data", corpus / "elsewhere")
