@@ -220,7 +220,7 @@ class Workshop:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Lets what `measures` be tried three times: a neighbour slows a machine, and nothing makes it faster than it is."""
+    """Lets what `measures` be tried three times: a neighbour slows a machine, and nothing makes it fast."""
     for item in items:
         if item.get_closest_marker("measures"):
             item.add_marker(pytest.mark.flaky(reruns=2, reruns_delay=2))

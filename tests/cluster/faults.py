@@ -64,7 +64,10 @@ def worker_killed(attempt: Attempt, moment: Moment) -> None:
     """A worker's process is killed while it runs a task."""
     node = _struck(attempt, moment)
     while attempt.driver.poll() is None and not _lost(attempt):
-        end(node.busy()[:1])  # whose task may just have ended
+        if not (busy := node.busy()[:1]):  # between two tasks
+            time.sleep(LOOK_EVERY)
+            continue
+        end(busy)  # whose task may just have ended
         deadline = time.monotonic() + STRIKE_AGAIN
         while attempt.driver.poll() is None and not _lost(attempt) and time.monotonic() < deadline:
             time.sleep(LOOK_EVERY)

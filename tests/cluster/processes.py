@@ -53,6 +53,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Whether nothing listens at a port now."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
 def bare_python(folder: Path) -> Path:
     """A Python with this one's packages but without midtrain: a .pth in a folder named by a .pth is not followed."""
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)

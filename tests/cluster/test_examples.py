@@ -16,12 +16,12 @@ from ruamel.yaml import YAML
 
 from tests.cluster import kernels
 from tests.cluster.conftest import one_node
-from tests.cluster.processes import free_port, token
+from tests.cluster.processes import free_port, is_free, token
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "cluster"
 SHIPPED = {name: value for name, value in SETTINGS.items() if re.match(r"RAY_(grpc|health)_", name)}
-PATIENCE = 180  # seconds
+PATIENCE = 300  # seconds
 # Stands for Python in the Slurm script: says what it was asked, and listens where a head would.
 FAKE_PYTHON = f"""#!{sys.executable}
 import os, socket, sys, time
@@ -33,8 +33,8 @@ if " start " in asked:
     if "--head" in asked:
         port = next(word.split("=")[1] for word in sys.argv if word.startswith("--port="))
         listening = socket.create_server(("127.0.0.1", int(port)))
-    time.sleep(60)
-until = time.monotonic() + 20
+    time.sleep(400)
+until = time.monotonic() + 120
 while open(os.environ["SAID"]).read().count(" start ") < 3 and time.monotonic() < until:
     time.sleep(0.1)  # a real run lasts longer than srun takes to begin a node
 sys.exit(int(os.environ.get("CODE", 0)))
@@ -116,23 +116,30 @@ def slurm(tmp_path, monkeypatch):
     for name, text in programs.items():
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
-    job = {"SLURM_JOB_ID": str(os.getpid()), "SLURM_JOB_NODELIST": "[a-c]", "SLURM_CPUS_PER_TASK": "5"}
+    number = next(one for one in range(os.getpid(), os.getpid() + 100) if is_free(port_of(one)))
+    job = {"SLURM_JOB_ID": str(number), "SLURM_JOB_NODELIST": "[a-c]", "SLURM_CPUS_PER_TASK": "5"}
     job["SLURM_MEM_PER_NODE"] = "1000"  # MiB
     job |= {"PYTHON": str(tmp_path / "python"), "SAID": str(tmp_path / "said")}
     job["PATH"] = f"{tmp_path}:{os.environ['PATH']}"
 
     def run(**more):
         command = ["bash", EXAMPLES / "slurm.sbatch", "recipe.yaml", "--set", "seed=1"]
-        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **job, **more}, timeout=50, check=False)
+        done = subprocess.run(command, cwd=tmp_path, env={**os.environ, **job, **more}, timeout=300, check=False)
         return done.returncode, (tmp_path / "said").read_text().splitlines()
 
+    run.port = port_of(number)
     return run
+
+
+def port_of(job: int) -> int:
+    """Where the head of a job listens."""
+    return 20000 + job % 10000
 
 
 def test_the_slurm_script_starts_a_head_then_nodes_then_the_run_and_ends_them(slurm, tmp_path) -> None:
     began = time.monotonic()
     code, said = slurm()
-    port = 20000 + os.getpid() % 10000
+    port = slurm.port
     assert code == 0
     assert said[0].startswith("a token 64 -m ray.scripts.scripts start --block --head --node-ip-address=127.0.0.1")
     assert f"--port={port} " in said[0]
@@ -141,7 +148,7 @@ def test_the_slurm_script_starts_a_head_then_nodes_then_the_run_and_ends_them(sl
     assert all(f"--address=127.0.0.1:{port} --num-cpus=5 --memory=900000000 " in line for line in nodes)
     (driver,) = (line for line in said if " midtrain " in line)
     assert driver == f"a token 64 -m midtrain curate recipe.yaml --ray 127.0.0.1:{port} --set seed=1"
-    assert time.monotonic() - began < 40  # none of them, who sleep for a minute, was waited for
+    assert time.monotonic() - began < 200  # none of them, who sleep for twice as long, was waited for
     assert not list(tmp_path.glob(".ray-token*"))
 
 
@@ -196,7 +203,7 @@ def test_three_nodes_curate_the_example_and_are_gone_at_the_end(tmp_path, proces
         run.terminate()  # its nodes end with it, which they would not if it were killed
         run.wait(PATIENCE)
     assert run.returncode == 0, said
-    assert set(Path("/tmp").glob("three-*")) == before
+    assert set(Path("/tmp").glob("three-*")) <= before
     alone = ("--workers", "0", "--set", f"output={tmp_path}/here")
     assert processes.end(processes.start("-m", "midtrain", "curate", recipe, *alone, *small)).code == 0
     manifests = [json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("ray", "here")]

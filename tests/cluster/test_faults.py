@@ -28,6 +28,11 @@ RUNS = [
     ("document crashes", Moment(0)),
     ("document eats", Moment(0)),
 ]
+TIMED = "link down", "link flaps"
+CASES = [
+    pytest.param(name, moment, id=f"{name}-{moment.share}", marks=[pytest.mark.measures] * (name in TIMED))
+    for name, moment in RUNS
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Corpora:
     return Corpora(tmp_path_factory.mktemp("corpora"))
 
 
-@pytest.mark.parametrize(("fault", "moment"), RUNS, ids=[f"{name}-{moment.share}" for name, moment in RUNS])
+@pytest.mark.parametrize(("fault", "moment"), CASES)
 def test_the_files_are_those_of_an_undisturbed_run(
     fault: str, moment: Moment, cluster: Cluster, made: Corpora, tmp_path: Path
 ) -> None:
@@ -52,7 +57,7 @@ def test_the_files_are_those_of_an_undisturbed_run(
     except faults.Unfit as why:
         pytest.skip(str(why))
     assert row.same, row.note
-    if fault in ("link down", "link flaps"):
+    if fault in TIMED:
         assert row.gap < GOES_ON_WITHIN
     if fault in ("worker killed", "document crashes", "document eats"):  # else a task may just have ended
         assert row.lost > 0

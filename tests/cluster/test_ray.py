@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -61,10 +62,13 @@ def test_workers_without_an_install_curate_and_build_the_same(workshop, undistur
 
 def test_a_worker_that_is_killed_costs_its_task_alone(workshop, undisturbed, processes, head, start):
     driver = start(head.address)
-    deadline, kill_again = time.monotonic() + 120, 0.0
+    deadline, kill_again = time.monotonic() + 240, 0.0
     while not any(event["event"] == "task_lost" for event in workshop.events("out")):
-        assert driver.poll() is None, "ended before a worker could be killed"
         assert time.monotonic() < deadline
+        if driver.poll() is not None:  # before a worker could be killed at work
+            assert processes.end(driver).code == 0
+            shutil.rmtree(workshop.root / "out")
+            driver, kill_again = start(head.address), 0.0
         if time.monotonic() > kill_again and (busy := head.busy()):  # the task of the last one may just have ended
             os.kill(busy[0], signal.SIGKILL)
             kill_again = time.monotonic() + 5
@@ -93,7 +97,7 @@ def test_a_run_whose_node_is_gone_ends_and_goes_on_elsewhere(workshop, undisturb
     driver = processes.start(*command, **shown)
     wait_until(lambda: len(workshop.finished("out")) >= 3, 120)
     os.kill(mortal_head.raylet(), signal.SIGKILL)
-    said = processes.end(driver, 90)
+    said = processes.end(driver, 180)
     assert said.code == 1, said.err
     # Ray may end a driver whose node is gone before the driver can say what it waits for.
     assert "no task ended for 36 s; it waits for task" in said.err or "Raylet is terminated" in said.err
@@ -104,6 +108,7 @@ def test_a_run_whose_node_is_gone_ends_and_goes_on_elsewhere(workshop, undisturb
     assert len(finished) == len(set(finished)) > len(before)
 
 
+@pytest.mark.measures
 def test_no_cluster_at_the_address_is_said_at_once(workshop, midtrain):
     workshop.corpus()
     recipe = workshop.yaml("recipe.yaml", workshop.recipe())
@@ -143,7 +148,7 @@ def test_a_cluster_of_this_machine_makes_the_same_and_is_gone_at_the_end(worksho
     said = processes.end(driver)
     assert (said.code, workshop.hashes("out")) == (0, undisturbed.hashes("out")), said.err
     assert not re.search(r"warning|Traceback|\[20\d\d-", said.err, re.IGNORECASE)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while (left := [title(pid) for pid in seen if title(pid)]) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert len(seen) > 3

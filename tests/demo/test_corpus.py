@@ -181,6 +181,7 @@ def test_warnings_of_other_peoples_sources_are_not_ours(recwarn: pytest.Warnings
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 def test_the_whole_corpus_takes_seconds_and_keeps_what_filters_are_to_drop(tmp_path: Path) -> None:
     started = time.process_time()
     write_corpus(tmp_path)

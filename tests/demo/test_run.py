@@ -170,6 +170,7 @@ def test_a_terminated_demo_ends_its_commands(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 @pytest.mark.timeout(PATIENCE)
 def test_the_whole_demo_holds_its_claims_in_time(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "midtrain", "demo", str(tmp_path / "demo")]

@@ -1,6 +1,7 @@
 """A run that is killed, whose shards are extended where it stands, and that goes on: no data twice, none left out."""
 
 import shutil
+import signal
 from collections import Counter
 from pathlib import Path
 
@@ -56,6 +57,21 @@ BEHIND = [
         },
     },
 ]
+
+SLOWLY = """
+import time
+from midtrain import cli
+from midtrain.trainer.metrics import Metrics
+
+step = Metrics.step
+
+def and_wait(metrics, row):
+    step(metrics, row)
+    time.sleep(0.1)
+
+Metrics.step = and_wait
+cli.main()
+"""  # the command with steps so slow that it is killed before it ends, however busy the machine is
 
 
 class Road:
@@ -163,11 +179,11 @@ def test_killed_extended_and_resumed_nothing_repeats_or_is_left_out(workshop, mi
     planned = before.phases["stable"].sequences
 
     # Killed somewhere behind a checkpoint, at a step that nobody planned.
-    process = processes.start("-m", "midtrain", "train", str(run))
+    process = processes.start("-c", SLOWLY, "train", str(run))
     metrics = road.root / "run/metrics.jsonl"
     wait_until(lambda: metrics.exists() and len(steps_of(road.root / "run")) >= 24, 120)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     stood = checkpoint_folder.find(road.root / "run").contents
     cut = stood.position.sequence
     assert 0 < cut < planned
@@ -183,10 +199,10 @@ def test_killed_extended_and_resumed_nothing_repeats_or_is_left_out(workshop, mi
 
     # The run's file without the new phases would end here; with them it goes on, killed once more on its way.
     going_on = road.run("run.yaml", ["stable", "other", "anneal"])
-    process = processes.start("-m", "midtrain", "train", str(going_on), "--resume")
+    process = processes.start("-c", SLOWLY, "train", str(going_on), "--resume")
     wait_until(lambda: steps_of(road.root / "run")[-1]["step"] >= stood.position.step + 12, 120)
     process.kill()
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     said = midtrain("train", going_on, "--resume", "--json")
     assert said.code == 0, said.err
 

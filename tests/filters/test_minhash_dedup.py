@@ -173,6 +173,7 @@ def test_no_kernel_is_compiled_for_another_kind_of_arrays() -> None:
         assert run(options, data[:0], np.zeros(1, np.int64)) == before
 
 
+@pytest.mark.measures
 @pytest.mark.slow
 @pytest.mark.parametrize("piece", ["a", ")", "a ", "中文字", "ж", "\u0301", "か\u3099", "½", None])
 def test_a_giant_document_takes_seconds(piece: str | None) -> None:
@@ -189,6 +190,6 @@ def test_a_giant_document_takes_seconds(piece: str | None) -> None:
     start = time.process_time()
     keys = options.signed(data, offsets).keys
     shingles, _ = options.shingled(data, offsets)
-    assert time.process_time() - start < 10
+    assert time.process_time() - start < 20  # up to 5 on a busy machine
     assert len(keys) in (1, 14)
     assert (np.diff(shingles.astype(np.float64)) >= 0).all()

@@ -287,10 +287,13 @@ def test_any_text_is_an_address_and_any_line_an_entry(texts: list[str], more: st
         assert len(scores) == len(batch)
 
 
+@pytest.mark.measures
 def test_a_host_of_any_length_ends() -> None:
     long = "http://" + "a." * 500_000 + "bad.example/" + "/?&" * 500_000
+    step = Url(domains=("bad.example",), urls=("a.example/x",), words=("w",))
+    assert broken(step, ["http://good.example/"]) == [None]  # compiled before it is timed
     start = time.process_time()
-    assert broken(Url(domains=("bad.example",), urls=("a.example/x",), words=("w",)), [long] * 2) == ["domain"] * 2
+    assert broken(step, [long] * 2) == ["domain"] * 2
     assert time.process_time() - start < 20
 
 

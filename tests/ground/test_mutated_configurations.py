@@ -327,6 +327,7 @@ finally:
 """
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize(
     ("verb", "old", "new", "says"),
     [
@@ -345,8 +346,9 @@ def test_the_real_command_answers_at_once_and_without_torch(folder: Path, verb: 
     assert process.stdout == "[]\n"
     assert says in process.stderr
     assert "Traceback" not in process.stderr
-    # Of the processor, so that a busy machine does not fail the test: a third of a second on a fast one.
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
+    # Of the processor, so that a busy machine does not fail the test: a third of a second on a fast one, and one where
+    # others share its cores.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 4.0
 
 
 def test_the_installed_command_is_the_same(folder: Path):

@@ -201,7 +201,7 @@ class TestFiles:
         child = os.fork()
         if child == 0:
             os._exit(0 if storage.read_bytes(address) == b"x" else 1)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
             time.sleep(0.05)
         if ended == (0, 0):
@@ -236,12 +236,12 @@ class TestHiccups:
         assert bucket.get("g") == CONTENT
 
     def test_silence_ends(self, bucket, behind, monkeypatch):
-        monkeypatch.setenv(remote.READ_TIMEOUT, "0.3")
+        monkeypatch.setenv(remote.READ_TIMEOUT, "1")  # also for the answers that come
         address = bucket.put("f", CONTENT)
         proxy = behind(share=1.0, kinds=("silence",), most=2, delay=3.0)
         begun = time.monotonic()
         assert storage.read_bytes(address) == CONTENT
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - begun < 60
         assert proxy.happened["silence"] == 2
 
     @pytest.mark.parametrize("kind", ["internal error", "slow down", "cut answer", "refused"])

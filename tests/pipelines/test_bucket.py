@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import xxhash
-from midtrain import locks, remote_lock, storage
+from midtrain import locks, remote_events, remote_lock, storage
 from midtrain.errors import ConfigError, RunError
 from midtrain.manifest import Manifest
 from midtrain.pipelines import inputs, status
@@ -138,7 +138,9 @@ def test_the_record_is_read_by_status_and_by_a_mixture(corpus, reference, bucket
     assert corpus.hashes("shards") == reference.hashes("shards")
 
 
-def test_a_rerun_asks_for_a_handful(corpus, small_tasks, bucket, proxies, reach):
+def test_a_rerun_asks_for_a_handful(corpus, small_tasks, bucket, proxies, reach, monkeypatch):
+    for asked_again in (remote_events, remote_lock):  # as often as the run takes long
+        monkeypatch.setattr(asked_again, "EVERY", 600.0)
     recipe = in_bucket(corpus, bucket)
     corpus.curate(**recipe)
     with proxies(bucket.store) as proxy:

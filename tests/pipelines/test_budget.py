@@ -212,6 +212,7 @@ def held(do) -> int:
     return budget.peak()
 
 
+@pytest.mark.measures
 def test_what_was_freed_again_counts():
     nothing = held(lambda: None)
 
@@ -223,12 +224,14 @@ def test_what_was_freed_again_counts():
     assert held(lambda: None) < nothing + 50 * MIB  # and is forgotten
 
 
+@pytest.mark.measures
 def test_what_is_allocated_and_freed_under_the_lock_between_two_looks_counts():
     nothing = held(lambda: None)
     # A call that holds the interpreter's lock from the first byte to the last.
     assert held(lambda: b"x" * (150 * MIB) == b"") - nothing >= 140 * MIB
 
 
+@pytest.mark.measures
 def test_pages_of_a_mapped_file_do_not_count(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"\1" * (256 * MIB))
@@ -244,6 +247,7 @@ def test_pages_of_a_mapped_file_do_not_count(tmp_path):
     assert held(read) - nothing < 40 * MIB
 
 
+@pytest.mark.measures
 def test_memory_beside_a_mapped_file_counts(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"\1" * (128 * MIB))

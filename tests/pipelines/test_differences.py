@@ -117,6 +117,7 @@ def test_equal_texts_are_known_by_their_beginning():
         ("word " * 400_000 + "end", "word " * 400_000),
     ],
 )
+@pytest.mark.measures
 def test_giants_are_compared_in_a_window(kept, dropped):
     start = time.process_time()
     found = differences(kept, dropped)

@@ -37,6 +37,7 @@ def test_what_is_scattered_is_gathered(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 def test_ten_times_the_memory_goes_through(tmp_path, control_group):
     if shutil.disk_usage(tmp_path).free < 12 * CAP:
         pytest.skip("no room for the exchange")

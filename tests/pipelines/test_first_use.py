@@ -11,7 +11,7 @@ import pytest
 
 pytestmark = pytest.mark.slow
 
-FIRST, LATER = 90, 10  # seconds of one core; 41 to 51 were measured, and 60 are the target of a machine at rest
+FIRST, LATER = 120, 15  # seconds of one core; 41 to 51 were measured, and 60 are the target of a machine at rest
 STEPS = [
     {"url": {"soft_words": ["casino", "poker", "bonus"]}},
     {"language": {"keep": ["en"], "min_score": 0.65}},
@@ -30,6 +30,7 @@ def compiled(cache: Path):
 
 
 @pytest.mark.alone
+@pytest.mark.measures
 def test_the_first_use_takes_about_a_minute_at_most_and_the_workers_share_it(workshop, processes, capsys):
     cache = workshop.root / "kernels"
     sources = []
@@ -64,6 +65,7 @@ def test_the_first_use_takes_about_a_minute_at_most_and_the_workers_share_it(wor
     assert all(one["cpu"] < LATER for one in events)
 
 
+@pytest.mark.measures
 def test_a_plan_that_compiles_foresees_the_memory_of_one_that_does_not(workshop, processes):
     texts = ["".join(PROSE.format(f"{row}{number}") for number in range(40)) for row in range(200)]
     sources = [{"name": "a", "path": str(workshop.jsonl("a.jsonl", [{"text": text} for text in texts]))}]

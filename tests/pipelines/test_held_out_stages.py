@@ -118,6 +118,7 @@ def test_a_batch_is_looked_up_among_the_keys(tmp_path, held):
     assert stage.contains(batch.slice(0, 0)).tolist() == []
 
 
+@pytest.mark.measures
 def test_a_look_up_sorts_no_key_again(tmp_path):
     stage = HeldOut(tmp_path, HeldOutKeys(tmp_path, 3, ()))
     stage.folder.mkdir(parents=True)
@@ -131,6 +132,7 @@ def test_a_look_up_sorts_no_key_again(tmp_path):
     assert time.process_time() - before < 1  # sorting three million keys twenty times takes four
 
 
+@pytest.mark.measures
 def test_memory_is_that_of_what_is_read(tmp_path):
     """Tokens have no id but their hash, so all of a part's are read for it; of documents the ids alone."""
     document = 1 << 24

@@ -120,6 +120,7 @@ def test_the_program_that_measures_packs_and_draws_an_epoch(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 def test_ten_million_documents_need_the_memory_of_one_part(tmp_path):
     """The draws that are counted at a time, up to a million, are held too."""
     one = packed_in_memory(tmp_path / "one", 1, 250_000)

@@ -3,6 +3,7 @@
 import importlib
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import orjson
@@ -14,6 +15,7 @@ from midtrain.pipelines import inputs
 from midtrain.pipelines.readers.records import derived_id
 
 HERE = Path(__file__).parent
+PATIENCE = 60.0  # seconds
 
 
 @pytest.fixture
@@ -179,11 +181,15 @@ def test_a_driver_killed_while_it_looks_goes_on_where_it_stopped(
 ):
     recipe = poisoned(a3=deadly.KILL, a5=deadly.KILL)
     path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
-    driver = processes.start(f"{HERE}/toy_filters.py", str(recipe), "1", PYTHONPATH=path)
     events = corpus.root / "out" / "events.jsonl"
-    wait_until(lambda: events.exists() and b"document_poisoned" in events.read_bytes())
-    processes.kill(driver, whole_group=False)
-    assert processes.left() == []
+    for _ in range(10):
+        driver = processes.start(f"{HERE}/toy_filters.py", str(recipe), "1", PYTHONPATH=path)
+        wait_until(lambda: events.exists() and b"document_poisoned" in events.read_bytes(), 4 * PATIENCE)
+        processes.kill(driver, whole_group=False)
+        assert processes.left() == []
+        if len(list((corpus.root / "out").rglob("*.poison"))) == len(told(corpus.root, "document_poisoned")) == 1:
+            break
+        shutil.rmtree(corpus.root / "out")  # both were found before this process had its turn
     assert len(list((corpus.root / "out").rglob("*.poison"))) == 1
     done = {event["task"] for event in told(corpus.root, "task_finished")}
     events.rename(events.with_suffix(".first"))

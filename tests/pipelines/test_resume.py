@@ -62,8 +62,11 @@ def check_resumed(workshop, processes, reference):
 
 
 def test_a_killed_run_goes_on_where_it_stopped(corpus, undisturbed, processes, wait_until):
+    total = len(undisturbed.finished("out"))
     for _ in range(10):
-        if kill_in_the_middle(corpus, processes, wait_until, 5):
+        running = kill_in_the_middle(corpus, processes, wait_until, 5)
+        begun = any((corpus.root / "out").glob("stages/*/tasks/*"))  # a stage that is not complete has tasks that are
+        if running and begun and len(corpus.finished("out")) < total:
             break
         shutil.rmtree(corpus.root / "out")  # a run of less than a second had ended before this process had its turn
     done = corpus.finished("out")
@@ -77,14 +80,15 @@ def test_a_killed_run_goes_on_where_it_stopped(corpus, undisturbed, processes, w
 def test_runs_killed_again_and_again_at_any_moment_come_to_the_same(corpus, undisturbed, processes, wait_until):
     rng = random.Random(5)
     total = len(undisturbed.finished("out"))
-    killed = 0
-    for _ in range(4):
+    killed = rounds = 0
+    while rounds < 4 or killed <= 4:  # a run of less than a second may have ended before this process has its turn
+        rounds += 1
+        assert rounds < 20, killed
         for tasks in sorted(rng.sample(range(total), 3)):
             seconds, group = rng.random() / 50, rng.random() < 0.5
             killed += kill_in_the_middle(corpus, processes, wait_until, tasks, seconds, whole_group=group)
         check_resumed(corpus, processes, undisturbed)
         shutil.rmtree(corpus.root / "out")
-    assert killed > 4
 
 
 @pytest.mark.slow
@@ -175,7 +179,8 @@ def test_a_killed_build_goes_on_where_it_stopped(corpus, processes, wait_until, 
         process = processes.start(*command)
         wait_until(lambda tasks=tasks: len(corpus.finished("shards")) >= tasks)
         if what == "worker":
-            os.kill(processes.workers(process)[0], signal.SIGKILL)
+            with contextlib.suppress(IndexError, ProcessLookupError):  # it may have ended before this process' turn
+                os.kill(processes.workers(process)[0], signal.SIGKILL)
             said = processes.end(process)
             assert (said.code, "Traceback" in said.err) == (0, False)  # its task ran again
         else:
@@ -189,13 +194,13 @@ def test_a_full_disk_ends_with_an_error_and_the_next_run_completes(corpus, proce
     recipe = corpus.yaml("recipe.yaml", corpus.recipe())
     limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))"
     program = f"{limit}\nfrom midtrain.cli import main\nmain()"
+    reference = corpus.twin("reference")
+    reference.curate()  # kernels are compiled, whose files are larger than the limit
     said = processes.end(processes.start("-c", program, "curate", str(recipe), "--workers", "0"))
     assert said.code == 1
     assert said.err.startswith("midtrain: run error\n")
     assert "File too large" in said.err
     assert "Traceback" not in said.err
     assert [str(path) for path in corpus.root.rglob("*.tmp")] == []
-    reference = corpus.twin("reference")
-    reference.curate()
     corpus.curate()
     check_same(corpus, reference, "out")

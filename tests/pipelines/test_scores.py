@@ -472,6 +472,7 @@ def test_curate_decide_explain(corpus, processes, outcome):
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.skipif("MIDTRAIN_DATA" not in os.environ, reason="MIDTRAIN_DATA names no corpora")
+@pytest.mark.measures
 def test_a_threshold_takes_a_tenth_of_a_run(workshop, tmp_path, outcome):
     """Of 112 MB of web text, in CPU time of the tasks; the start of a process is the same for both.
 

@@ -23,7 +23,7 @@ from midtrain.pipelines import recipe as recipes
 from midtrain.pipelines.read_documents import ReadDocuments
 from midtrain.pipelines.read_parts import read_part
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.measures]
 
 FILES, FILE_BYTES = 200_000, 2_000
 BLOCK, REPEATS = 64 << 20, 64  # bytes of JSON lines that are no more alike than text is, and how often they follow

@@ -97,6 +97,7 @@ def test_the_lock_tells_a_run_at_work_from_a_dead_one(processes, tmp_path, wait_
     driver = processes.start(f"{folder}/toy_stages.py", str(squares.root), "1", "3=wait", PYTHONPATH=path)
     wait_until(lambda: (squares.root / "runs.log").exists() and len((squares.root / "runs.log").read_text()) > 35)
     assert status(squares.root).data["state"] == "running"
+    wait_until(lambda: stage_of(squares.root)["done"] >= 3)  # the driver hears of a task when the next one has begun
     stage = stage_of(squares.root)
     assert (stage["done"], stage["tasks"]) == (3, 6)
     os.killpg(driver.pid, signal.SIGKILL)

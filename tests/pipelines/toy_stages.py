@@ -30,6 +30,16 @@ class Unpicklable(Exception):
         self.lock = threading.Lock()
 
 
+LONG = 600  # seconds that a task waits which nobody is to wait for
+
+
+def wait_for(path, words, times=1):
+    """Waits until words stand in a file so often, while somebody else goes on."""
+    deadline = time.monotonic() + LONG
+    while not (path.exists() and path.read_bytes().count(words) >= times) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 @dataclass(frozen=True)
 class Squares(Stage):
     """Task i writes `i.txt`; `faults` maps a task to what it does instead, once for those that end with `once`."""
@@ -87,10 +97,10 @@ class Squares(Stage):
             case "die":
                 os.kill(os.getpid(), signal.SIGKILL)
             case "wait":
-                time.sleep(120)
+                time.sleep(LONG)
             case "half":  # of its file, for others to find
                 (self.folder / f".{task}.txt.0123456789ab.tmp").write_bytes(b"half")
-                time.sleep(120)
+                time.sleep(LONG)
             case "grab":  # for ever more, 64 MB each tenth of a second, until somebody ends it
                 held = []
                 while True:
@@ -102,11 +112,15 @@ class Squares(Stage):
                 del held
             case "slow":
                 time.sleep(3)
-            case "slow then die":  # the first slowly, any other at once
+            case "until copied":  # both, the copy too
+                wait_for(self.root / "runs.log", f"{self.label} {task}\n".encode(), 2)
+            case "until lost":
+                wait_for(self.root / "events.jsonl", b'"task_lost"')
+            case "wait for a copy that dies":  # which any run but the first does, at once
                 if (self.root / f"begun-{task}").exists():
                     os.kill(os.getpid(), signal.SIGKILL)
                 (self.root / f"begun-{task}").touch()
-                time.sleep(3)
+                wait_for(self.root / "events.jsonl", b'"copy_lost"')
             case "hold":
                 re.match("(a*)*$", "a" * 40 + "b")  # for years, and with the interpreter's lock
 

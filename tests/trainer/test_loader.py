@@ -92,12 +92,13 @@ def test_other_sequences_than_asked_for_are_an_error():
 
 
 def test_reads_one_batch_ahead_and_ends_its_thread():
-    mixture = FakeMixture()
+    mixture, before = FakeMixture(), set(threading.enumerate())  # another test may have left some
     read = batches(mixture, "pretrain", 0, 10)
     next(read)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(mixture.asked) < 2 and time.monotonic() < deadline:
         time.sleep(0.01)
     assert [first for _, first, _ in mixture.asked] == [0, 10]
     read.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+    begun = set(threading.enumerate()) - before
+    assert not [thread for thread in begun if thread.name.startswith("loader")]

@@ -32,18 +32,30 @@ def test_a_signal_breaks_off_an_interruptible_block_and_forbids_the_next():
 
 
 @pytest.mark.skipif(sandbox.isolation() is not None, reason=f"no isolation: {sandbox.isolation()}")
-def test_programs_that_run_are_not_waited_for():
+def test_programs_that_run_are_not_waited_for(monkeypatch):
     """The grace period of a cluster is shorter than what a program may take."""
-    threads = threading.active_count()
+    threads, begun, run = set(threading.enumerate()), threading.Semaphore(0), sandbox.run
+    sent = []
+
+    def told(*arguments, **options):
+        begun.release()
+        return run(*arguments, **options)
+
+    def send():
+        assert all(begun.acquire(timeout=60) for _ in range(2))
+        time.sleep(1)  # so that they do not only begin
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(sandbox, "run", told)
     with Stopper() as stopper:
-        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-        timer.start()
-        begun = time.monotonic()
+        sender = threading.Thread(target=send)
+        sender.start()
         with pytest.raises(Interrupted), stopper.interruptible():
-            run_programs(["import time; time.sleep(100)"] * 5, seconds=20, at_once=2)
-        assert 1 <= time.monotonic() - begun < 10  # it would be 80
-        timer.join()
-    assert threading.active_count() == threads
+            run_programs(["import time; time.sleep(1000)"] * 5, seconds=100, at_once=2)
+        assert time.monotonic() - sent[0] < 60  # it would be 1,200
+        sender.join()
+    assert set(threading.enumerate()) <= threads  # another test's may have ended meanwhile
 
 
 def test_a_block_without_a_signal_runs_through():

@@ -181,6 +181,7 @@ HOSTILE: list[Callable[[int], str]] = [
 ]
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize("make", HOSTILE)
 def test_hostile_answers_take_a_moment(make: Callable[[int], str]) -> None:
     text = make(MOST_CHARACTERS - 1)
@@ -190,6 +191,7 @@ def test_hostile_answers_take_a_moment(make: Callable[[int], str]) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - begun < 2
 
 
+@pytest.mark.measures
 def test_plain_numbers_are_compared_at_more_than_a_thousand_a_second() -> None:
     pairs = [(str(number), str(number + number % 2)) for number in range(20_000)]
     begun = resource.getrusage(resource.RUSAGE_SELF).ru_utime

@@ -256,6 +256,7 @@ def test_what_is_marked_comes_before_what_is_not(words: str, value: int) -> None
         assert found.answer == str(value)
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize(
     "piece",
     [
@@ -298,6 +299,7 @@ def test_hostile_replies_take_a_moment(piece: str) -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_utime - begun < 2
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize(
     "piece", ["1.5,", "x ", "2 m ", "3√", "5 hours and ", "**a**", "is ", "three ", "mod ", "(1) "]
 )

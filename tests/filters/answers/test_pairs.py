@@ -29,7 +29,7 @@ def answer(text: str) -> str | None:
 @pytest.fixture(scope="module")
 def judged() -> list[tuple[Pair, Verdict]]:
     pairs = list(read())
-    with Checker(2) as checker:
+    with Checker(2, seconds=60) as checker:
         verdicts = checker.agree_all([(answer(pair.reply), answer(pair.gold)) for pair in pairs])
     return list(zip(pairs, verdicts, strict=True))
 
@@ -67,6 +67,6 @@ def test_the_fast_path_alone_is_never_against_a_label_but_may_need_symbols() -> 
 
 @pytest.mark.slow
 def test_sides_may_change_places(judged: list[tuple[Pair, Verdict]]) -> None:
-    with Checker(2) as checker:
+    with Checker(2, seconds=60) as checker:
         turned = checker.agree_all([(answer(pair.gold), answer(pair.reply)) for pair, _ in judged])
     assert [pair for (pair, verdict), other in zip(judged, turned, strict=True) if verdict.value != other.value] == []

@@ -55,7 +55,7 @@ def pair(reply: str, gold: str) -> tuple[str | None, str | None]:
 def test_another_spelling_agrees(answers: list[str]) -> None:
     rng = random.Random(5)
     pairs = [pair(respelled(answer, rng), answer) for answer in answers]
-    with Checker(2) as checker:
+    with Checker(2, seconds=60) as checker:
         verdicts = checker.agree_all(pairs)
     against = [(*asked, verdict) for asked, verdict in zip(pairs, verdicts, strict=True) if not verdict.right]
     assert len(against) <= 0.005 * len(pairs), against
@@ -65,7 +65,7 @@ def test_another_spelling_agrees(answers: list[str]) -> None:
 def test_another_digit_does_not(answers: list[str]) -> None:
     rng = random.Random(5)
     asked = [(answer, changed) for answer in answers if (changed := mutated(answer, rng)) is not None]
-    with Checker(2) as checker:
+    with Checker(2, seconds=60) as checker:
         verdicts = checker.agree_all([pair(changed, answer) for answer, changed in asked])
     counts = Counter(verdict.value for verdict in verdicts)
     right = [pair for pair, verdict in zip(asked, verdicts, strict=True) if verdict.right]

@@ -269,6 +269,7 @@ def test_a_million_unique_chunks_of_the_real_corpora(check_chunks: Check) -> Non
         check_chunks(chunks[first : first + 10_000])
 
 
+@pytest.mark.measures
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "piece", [")", "a", ".", "a.", "..a", "a@", "http://a.", ":)", "''", "……", "a-", "><(((*>", "°C.)", "中"]
@@ -278,6 +279,6 @@ def test_a_chunk_of_50_mb_takes_seconds(our_stops: Callable[[bytes], npt.NDArray
     our_stops(b"a")
     began = time.process_time()
     stops = our_stops(chunk)
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 30  # up to 8 on a busy machine
     assert stops[-1] == len(chunk)
     assert (np.diff(stops) > 0).all()

@@ -119,6 +119,7 @@ GIANTS = {
 }
 
 
+@pytest.mark.measures
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", GIANTS)
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import re
 import time
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from midtrain.filters.kernels.loop_kernels import LEAST, MEASURES, REPEATS, SHORTEST, measure, room
@@ -107,6 +108,7 @@ def test_a_loop_that_counts_is_a_loop() -> None:
     assert measured([counting])[0][3] > 0.95
 
 
+@pytest.mark.measures
 def test_long_texts_take_no_longer_than_their_length() -> None:
     measured(["warm"])
     hard = ["a" * 200_000, "ab" * 100_000 + "c", ("a" * 999 + "b") * 200, " ".join("x" for _ in range(100_000))]

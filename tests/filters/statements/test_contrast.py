@@ -128,6 +128,7 @@ def test_the_order_of_two_statements_tells_nothing(one: str, other: str) -> None
     assert told_apart(Statement(one), Statement(other)) == told_apart(Statement(other), Statement(one))
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize(
     "text", ["word " * 20_000, "a word. " * 8_000, "one two three " * 3_000, "3 pears and " * 5_000]
 )

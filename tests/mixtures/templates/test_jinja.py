@@ -57,6 +57,7 @@ def test_what_a_template_refuses_or_may_not_do_names_it(text: str, told: str) ->
         template(text).render(TALK)
 
 
+@pytest.mark.measures
 @pytest.mark.parametrize(
     "text",
     [
@@ -72,10 +73,10 @@ def test_what_a_template_refuses_or_may_not_do_names_it(text: str, told: str) ->
 )
 def test_a_template_that_would_not_end_is_stopped(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SECONDS", 0.2)
-    began = time.monotonic()
+    began = time.thread_time()  # as the limit counts
     with pytest.raises(RunError, match=r"the template (took|made|repeats|raises|passes|wrote)"):
         template(text).render(TALK)
-    assert time.monotonic() - began < 5
+    assert time.thread_time() - began < 5
 
 
 def test_what_stands_behind_an_answer_is_trained_through_its_first_special_token() -> None:

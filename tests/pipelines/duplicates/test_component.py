@@ -97,6 +97,7 @@ def measured(folder, documents):
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 def test_a_component_of_three_million_documents_takes_what_one_of_a_tenth_does(tmp_path):
     if shutil.disk_usage(tmp_path).free < 8 << 30:
         pytest.skip("no room for the component")

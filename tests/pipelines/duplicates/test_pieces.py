@@ -316,6 +316,7 @@ def test_a_source_that_loses_most_of_its_text_ends_the_run_until_that_is_allowed
     assert {row["id"]: row["text"] for row in workshop.rows("out")}["c1"] == "the end"
 
 
+@pytest.mark.measures
 def test_the_plan_foresees_the_stages_and_what_they_do(workshop, midtrain):
     rng = random.Random(0)
     lines = [" ".join(rng.choices(LINES[:4], k=4)) + f" {number % 97}" for number in range(3000)]

@@ -156,6 +156,7 @@ class TestAField:
         with pytest.raises(Unreadable, match="cannot be told from those of a thought"):
             message("assistant", "A", field)
 
+    @pytest.mark.measures
     def test_many_pairs_take_a_moment(self):
         text = "<think><thinking>" * 10_000 + "a" + "</thinking></think>" * 10_000
         began = time.process_time()
@@ -286,6 +287,7 @@ class TestFixpoint:
 class TestHostile:
     """A record of hundreds of kilobytes takes a moment, whatever it is made of, and is read or has a reason."""
 
+    @pytest.mark.measures
     @pytest.mark.parametrize(
         "text",
         [
@@ -318,7 +320,7 @@ class TestHostile:
         for mark in MARKS:
             with contextlib.suppress(Unreadable):
                 assert marked([{"role": "assistant", "content": text, "reasoning": None}], mark)
-        assert time.process_time() - began < 5
+        assert time.process_time() - began < 10  # up to 1.8 were measured; what grows by the square takes minutes
 
 
 class TestCode:

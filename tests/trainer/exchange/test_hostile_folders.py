@@ -202,7 +202,9 @@ KEYS = sorted(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(st.dictionaries(st.sampled_from(KEYS), JSON, min_size=1, max_size=3))
 def test_any_values_in_a_config_are_the_model_or_an_error_of_ours(
     random_model: Make, write_native: Write, tmp_path_factory: pytest.TempPathFactory, changed: dict[str, Any]

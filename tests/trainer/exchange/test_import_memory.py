@@ -66,6 +66,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
+@pytest.mark.measures
 def test_a_billion_parameters_take_the_memory_of_one_tensor(folder: Path, root: Path, tmp_path: Path) -> None:
     entries = model_files.entries(folder)
     assert sum(torch.Size(entry.shape).numel() for entry in entries.values()) > 1_000_000_000
@@ -85,4 +86,4 @@ def test_a_billion_parameters_take_the_memory_of_one_tensor(folder: Path, root: 
     base, peak = json.loads(said.stdout)
     print(f"imports {base / 2**20:.0f} MiB, peak {peak / 2**20:.0f} MiB, largest tensor {largest / 2**20:.0f} MiB")
     assert peak < largest + 2**30
-    assert peak - base < largest + 2**28
+    assert peak - base < largest + 3 * 2**27  # a file as a whole would be more
