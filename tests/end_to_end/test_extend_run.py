@@ -58,20 +58,7 @@ BEHIND = [
     },
 ]
 
-SLOWLY = """
-import time
-from midtrain import cli
-from midtrain.trainer.metrics import Metrics
-
-step = Metrics.step
-
-def and_wait(metrics, row):
-    step(metrics, row)
-    time.sleep(0.1)
-
-Metrics.step = and_wait
-cli.main()
-"""  # the command with steps so slow that it is killed before it ends, however busy the machine is
+SLOWLY = str(Path(__file__).with_name("slow_steps.py"))  # the command, with time to be killed in
 
 
 class Road:
@@ -179,7 +166,7 @@ def test_killed_extended_and_resumed_nothing_repeats_or_is_left_out(workshop, mi
     planned = before.phases["stable"].sequences
 
     # Killed somewhere behind a checkpoint, at a step that nobody planned.
-    process = processes.start("-c", SLOWLY, "train", str(run))
+    process = processes.start(SLOWLY, "train", str(run))
     metrics = road.root / "run/metrics.jsonl"
     wait_until(lambda: metrics.exists() and len(steps_of(road.root / "run")) >= 24, 120)
     process.kill()
@@ -199,7 +186,7 @@ def test_killed_extended_and_resumed_nothing_repeats_or_is_left_out(workshop, mi
 
     # The run's file without the new phases would end here; with them it goes on, killed once more on its way.
     going_on = road.run("run.yaml", ["stable", "other", "anneal"])
-    process = processes.start("-c", SLOWLY, "train", str(going_on), "--resume")
+    process = processes.start(SLOWLY, "train", str(going_on), "--resume")
     wait_until(lambda: steps_of(road.root / "run")[-1]["step"] >= stood.position.step + 12, 120)
     process.kill()
     assert process.wait() == -signal.SIGKILL

@@ -70,20 +70,7 @@ RUN = {
     ],
     "checkpoint": {"every": 7, "keep": 2},
 }
-SLOWLY = """
-import time
-from midtrain import cli
-from midtrain.trainer.metrics import Metrics
-
-step = Metrics.step
-
-def and_wait(metrics, row):
-    step(metrics, row)
-    time.sleep(0.1)
-
-Metrics.step = and_wait
-cli.main()
-"""  # the command with steps so slow that it is killed before it ends, however busy the machine is
+SLOWLY = str(Path(__file__).with_name("slow_steps.py"))  # the command, with time to be killed in
 
 
 class Road:
@@ -226,7 +213,7 @@ def test_killed_in_the_second_phase_and_resumed_it_is_bitwise_the_same_run(road,
     print("killed after step", kill)
     file, folder = road.run("killed"), road.root / "killed_run"
     process = subprocess.Popen(
-        [sys.executable, "-c", SLOWLY, "train", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, SLOWLY, "train", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     deadline = time.monotonic() + PATIENCE
     metrics = folder / "metrics.jsonl"
