@@ -4,6 +4,7 @@ A corpus may be 200,000 small files, so a folder is read once and its entries ar
 Costs about 5 µs a local file; a store answers a thousand names a request.
 """
 
+import contextlib
 import fnmatch
 import glob
 import os
@@ -97,7 +98,9 @@ def _scan(folder: str, wanted: Callable[[str], bool], root: str) -> Iterator[Lis
             path = f"{above}{entry.name}"
             if linked := entry.is_symlink():
                 _check_link(path)
-            if entry.is_file():
+            with contextlib.suppress(FileNotFoundError):  # removed since it was named
+                if not entry.is_file():
+                    continue
                 status = entry.stat()
                 lies = os.path.realpath(path) if linked else f"{real}/{entry.name}"
                 yield Listed(path, status.st_size, _local_stamp(status), _below(path, root), lies)

@@ -225,7 +225,10 @@ def names(folder: Location) -> list[str]:
         from . import remote_files
 
         return remote_files.names(str(folder))
-    return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    try:
+        return sorted(entry.name for entry in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def make_folder(folder: Location) -> None:
@@ -258,8 +261,24 @@ def sweep_temporary(folder: str | Location) -> None:
     """Removes what killed processes left of their atomic writes below a folder; in a store they leave nothing."""
     if is_remote(str(folder)):
         return
-    for leftover in Path(str(folder)).rglob(".*.tmp"):
-        if leftover.is_dir():
-            shutil.rmtree(leftover, ignore_errors=True)
-        else:
-            leftover.unlink(missing_ok=True)
+    for place, folders, files in os.walk(str(folder)):  # which passes over what a dying process removes meanwhile
+        for name in folders.copy():
+            if _is_temporary(name):
+                shutil.rmtree(Path(place, name), ignore_errors=True)
+                folders.remove(name)
+        for name in filter(_is_temporary, files):
+            Path(place, name).unlink(missing_ok=True)
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")
+
+
+def bytes_below(folder: Path) -> int:
+    """Bytes of all files below a local folder, in which others may write, rename and remove meanwhile."""
+    size = 0
+    for place, _, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                size += Path(place, name).stat().st_size
+    return size

@@ -280,10 +280,7 @@ def _markers(stage: Stage) -> int:
 
 def _held(stage: Stage) -> int:
     """Bytes that a stage's folder takes; of one in a store nobody has to know."""
-    folder = stage.folder
-    if not isinstance(folder, Path):
-        return 0
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return storage.bytes_below(stage.folder) if isinstance(stage.folder, Path) else 0
 
 
 def tasks_of(done: Manifest) -> dict[str, int]:

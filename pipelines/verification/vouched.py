@@ -123,7 +123,11 @@ def listing(root: Location) -> dict[str, int]:
 
 
 def _walk(folder: Path, above: str) -> Iterator[tuple[str, int]]:
-    with os.scandir(folder) as entries:
+    with contextlib.ExitStack() as stack:
+        try:
+            entries = stack.enter_context(os.scandir(folder))
+        except FileNotFoundError:  # a run beside us has removed it
+            return
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from _walk(Path(entry.path), f"{above}{entry.name}/")

@@ -3,9 +3,11 @@
 import glob
 import gzip
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -17,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from midtrain import listing, storage
 from midtrain.errors import ConfigError, RunError
+from midtrain.pipelines.verification import vouched
 
 CONTENT = b"".join(b"line %d of a stream that does not fit into one block\n" % i for i in range(20_000))
 
@@ -299,6 +302,52 @@ def test_sweeping_takes_our_leftovers_alone(tmp_path):
     storage.sweep_temporary(tmp_path)
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [".kept", "kept.tmp", "kept.txt"]
     assert not (tmp_path / ".c.tmp").exists()
+
+
+@pytest.fixture
+def changing(tmp_path):
+    """A folder in which a thread makes and removes folders with files, as a run does beside whoever looks."""
+    ended = threading.Event()
+
+    def change():
+        while not ended.is_set():
+            for name in ("a", "b", "c"):
+                (tmp_path / name / "tasks").mkdir(parents=True, exist_ok=True)
+                (tmp_path / name / "tasks" / "0.json").write_bytes(b"12345")
+                (tmp_path / name / ".half.tmp").write_bytes(b"1")
+            for name in ("a", "b", "c"):
+                shutil.rmtree(tmp_path / name, ignore_errors=True)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    yield tmp_path
+    ended.set()
+    thread.join()
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        storage.bytes_below,
+        storage.sweep_temporary,
+        vouched.listing,
+        lambda folder: [storage.names(folder / name / "tasks") for name in ("a", "b", "c")],
+        lambda folder: [listing.list_files(f"{folder}/{inside}") for inside in ("**", "*/tasks/*")],
+    ],
+    ids=["bytes_below", "sweep_temporary", "vouched", "names", "list_files"],
+)
+def test_a_folder_that_changes_meanwhile_is_looked_at_all_the_same(changing, look):
+    ended = time.monotonic() + 0.5
+    while time.monotonic() < ended:
+        look(changing)
+
+
+def test_bytes_below_a_folder(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "a").write_bytes(b"123")
+    (tmp_path / "deep/.b").write_bytes(b"12")
+    assert storage.bytes_below(tmp_path) == 5
+    assert storage.bytes_below(tmp_path / "none") == 0
 
 
 def test_removing_a_tree_that_is_not_there_is_fine(tmp_path):
