@@ -147,6 +147,7 @@ def test_enough_problems_of_every_family_are_asked(tmp_path: Path) -> None:
     assert int(dict(pairs)["--samples"]) >= 200
 
 
+@pytest.mark.slow
 def test_a_terminated_demo_ends_its_commands(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "midtrain", "demo", str(tmp_path / "demo")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)

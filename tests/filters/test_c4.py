@@ -227,6 +227,7 @@ def test_decisions_and_texts_fit_the_scores(make_batch: Make) -> None:
     check()
 
 
+@pytest.mark.slow
 def test_every_code_point_strips_and_lowers_as_in_python(make_batch: Make) -> None:
     points = [chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
     step = settled({"min_num_sentences": -1, "filter_no_terminal_punct": False, "min_words_per_line": -1})

@@ -16,6 +16,8 @@ from midtrain.mixtures.built import Built
 from midtrain.pipelines.verification import verify, vouched
 from midtrain.progress import Progress
 
+KILLS = 24
+
 
 def hashes(output: Path) -> dict[str, str]:
     """Every file of an output under its final name, but for records of runs, markers and what is half written."""
@@ -43,12 +45,10 @@ def look(output: Path, whole: dict[str, str]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(24, marks=pytest.mark.slow)])
-def test_a_build_killed_at_random_times_shows_no_part_of_a_result(
-    shop: Any, built_workshop: Any, processes: Any, kills: int
-):
+@pytest.mark.slow
+def test_a_build_killed_at_random_times_shows_no_part_of_a_result(shop: Any, built_workshop: Any, processes: Any):
     whole = hashes(built_workshop.root / "shards")
-    output, rng = shop.root / "shards", random.Random(kills)
+    output, rng = shop.root / "shards", random.Random(KILLS)
     command = ("-m", "midtrain", "build", str(shop.yaml("mixture.yaml", shop.mixture())), "--workers", "0")
     started = time.monotonic()
     assert processes.end(processes.start(*command)).code == 0
@@ -56,7 +56,7 @@ def test_a_build_killed_at_random_times_shows_no_part_of_a_result(
     assert look(output, whole)
     shutil.rmtree(output)
     killed = 0
-    while killed < kills:
+    while killed < KILLS:
         process = processes.start(*command)
         time.sleep(rng.uniform(0.3, 1.0) * seconds)
         if process.poll() is None:

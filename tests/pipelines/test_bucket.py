@@ -138,6 +138,7 @@ def test_the_record_is_read_by_status_and_by_a_mixture(corpus, reference, bucket
     assert corpus.hashes("shards") == reference.hashes("shards")
 
 
+@pytest.mark.slow
 def test_a_rerun_asks_for_a_handful(corpus, small_tasks, bucket, proxies, reach, monkeypatch):
     for asked_again in (remote_events, remote_lock):  # as often as the run takes long
         monkeypatch.setattr(asked_again, "EVERY", 600.0)
@@ -183,6 +184,7 @@ def test_a_killed_run_goes_on_where_it_stopped(corpus, reference, bucket, proces
     assert status.status(recipe["output"]).data["state"] == "complete"
 
 
+@pytest.mark.slow
 def test_a_run_whose_lock_was_taken_publishes_nothing(corpus, small_tasks, bucket, monkeypatch):
     recipe = in_bucket(corpus, bucket)
     address = storage.location(recipe["output"])
@@ -204,6 +206,7 @@ def test_a_run_whose_lock_was_taken_publishes_nothing(corpus, small_tasks, bucke
     monkeypatch.undo()
 
 
+@pytest.mark.slow
 def test_another_result_is_kept_unless_it_may_go(corpus, small_tasks, bucket):
     recipe = in_bucket(corpus, bucket)
     first = corpus.curate(**recipe)

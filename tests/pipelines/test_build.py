@@ -43,7 +43,7 @@ def contents(workshop):
 # One result
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_any_number_of_processes_makes_the_same_files(shop, built_workshop, workers):
     result = shop.build(workers=workers)
     assert result.tasks_run > 8

@@ -115,6 +115,7 @@ def test_behind_a_barrier_it_is_a_row_of_a_part(corpus, deadly, poisoned):
     assert counts["documents"] == counts["kept"] + counts["quarantined"] + sum(counts["dropped"].values())
 
 
+@pytest.mark.slow
 def test_a_second_run_leaves_it_aside(corpus, deadly, poisoned):
     recipe = poisoned(a17=deadly.KILL)
     deadly.curate(recipe, 1)
@@ -132,6 +133,7 @@ def test_documents_that_kill_in_one_task_and_in_two_are_all_found(corpus, deadly
     assert tables(corpus.root / "out") == as_if_raised(recipe)
 
 
+@pytest.mark.slow
 def test_documents_that_only_kill_together_are_not_blamed_alone(corpus, deadly, poisoned):
     with pytest.raises(RunError, match="no single document is the cause") as caught:
         deadly.curate(poisoned(a3=deadly.TOGETHER, a5=deadly.TOGETHER), 1)
@@ -161,6 +163,7 @@ def test_a_task_whose_reading_kills_is_given_up(corpus, deadly, poisoned, losing
     assert "its process died" in caught.value.what
 
 
+@pytest.mark.slow
 def test_more_than_may_be_set_aside_fail_the_run(corpus, deadly, poisoned):
     recipe = poisoned(a3=deadly.KILL)
     corpus.yaml("recipe.yaml", {**orjson.loads(recipe.read_bytes()), "max_quarantined": 0})
@@ -169,6 +172,7 @@ def test_more_than_may_be_set_aside_fail_the_run(corpus, deadly, poisoned):
     assert "a.jsonl, byte " in caught.value.seen
 
 
+@pytest.mark.slow
 def test_too_many_in_one_task_are_a_fault_of_the_code(corpus, deadly, poisoned, monkeypatch):
     monkeypatch.setattr("midtrain.pipelines.runner.MOST_POISONED", 1)
     with pytest.raises(RunError, match="also after 1 of its documents were set aside"):

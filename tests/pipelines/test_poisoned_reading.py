@@ -61,7 +61,7 @@ def others(*without):
     return [f"s{number}" for number in range(100) if f"s{number}" not in without]
 
 
-@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("compressed", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_lines_that_crash_the_parser_or_the_conversion(workshop, curated, readers, compressed):
     lines = lines_of(marked(workshop, s7=readers.PARSE, s60=readers.CONVERT))
     content = b"\n \n".join(lines)  # blank lines are no records
@@ -85,6 +85,7 @@ def test_a_reasoning_record_that_crashes_its_reader(workshop, curated, readers):
     assert aside == {f"r.jsonl, byte {sum(map(len, lines[:41]))}"}
 
 
+@pytest.mark.slow
 def test_rows_of_parquet(workshop, curated, readers):
     table = pa.Table.from_pylist(marked(workshop, s3=readers.PARSE, s4=readers.PARSE, s99=readers.CONVERT))
     pq.write_table(table, workshop.root / "p.parquet", row_group_size=15)

@@ -202,7 +202,7 @@ def test_killed_again_and_again(undisturbed, tmp_path, attempt):
     assert_same_run(kill_and_resume(tmp_path, kills, rng.random() * 0.05), undisturbed)
 
 
-@pytest.mark.parametrize("moment", ["between steps", "in an evaluation"])
+@pytest.mark.parametrize("moment", [pytest.param("between steps", marks=pytest.mark.slow), "in an evaluation"])
 def test_sigterm_ends_with_a_checkpoint_and_its_exit_code(undisturbed, tmp_path, moment):
     file, folder = tmp_path / "run.yaml", tmp_path / "run"
     file.write_text(RUN.format(output=folder))

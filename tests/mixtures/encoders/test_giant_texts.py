@@ -47,6 +47,7 @@ def ids_of(tokenizer: Tokenizer, text: str) -> np.ndarray:
     return tokenizer.encode_column(pa.array([text], pa.large_string()), ["giant"]).ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_giants_have_the_ids_of_the_unsplit_text(name, monkeypatch):
     monkeypatch.setattr(byte_pairs, "WINDOW", 1)  # as small as the longest token allows

@@ -76,7 +76,7 @@ def test_texts_are_cut_where_the_library_cuts_them(compiled, name, text):
         (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s", json_byte_pairs.GPT2),
     ],
 )
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(text=TEXTS | st.text("a 1\r\n\t", max_size=8))
 @example(text="\r ")
 @example(text="a\n  ")

@@ -122,7 +122,7 @@ def compare(tokenizer: Tokenizer, files: Sequence[Path], chosen: slice) -> int:
 
 
 def test_a_sample_of_all_corpora_has_the_ids_of_the_library(tokenizer):
-    assert compare(tokenizer, corpora(), slice(50)) > 1_000
+    assert compare(tokenizer, corpora(), slice(30)) > 600
 
 
 LARGE = ("web_small.jsonl.gz", "github_docs.jsonl.zst")

@@ -76,6 +76,7 @@ def test_the_first_of_equal_texts_stays(workshop, many, data):
 
 
 @pytest.mark.usefixtures("small_pieces")
+@pytest.mark.slow
 def test_parts_and_partitions_change_nothing(workshop, monkeypatch):
     texts = workshop.texts(60)
     sources = [

@@ -444,6 +444,7 @@ def until_it_dies(change: Callable[[], object]) -> bool:
 
 
 @pytest.mark.usefixtures("small")
+@pytest.mark.slow
 def test_outputs_in_a_bucket_make_the_same_index(crawls: Crawls, bucket: Any):
     crawls.grow(2)
     expected = index.open_index(crawls.index)

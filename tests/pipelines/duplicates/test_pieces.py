@@ -113,7 +113,7 @@ def test_texts_are_those_of_a_plain_loop(workshop, plain_deduplicated, step):
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("workers", [0, 1, 2, 4])
+@pytest.mark.parametrize("workers", [0, 1, 2, pytest.param(4, marks=pytest.mark.slow)])
 def test_files_splits_and_workers_change_nothing(workshop, monkeypatch, plain_deduplicated, step, workers):
     sources = [("x", pages(120)), ("y", pages(90, 1, "q")), ("z", pages(10, 0))]
     rng = random.Random(workers)

@@ -80,7 +80,7 @@ def _listed_manifests(output: Path) -> int:
     return sum(file.path.endswith(f"/{NAME}") for file in Manifest.read(output).files)
 
 
-@pytest.mark.parametrize("which", ["built", "curated"])
+@pytest.mark.parametrize("which", [pytest.param("built", marks=pytest.mark.slow), "curated"])
 def test_a_byte_changed_in_any_file_is_named_and_so_is_a_file_cut_grown_or_gone(which: str, request: Any):
     output: Path = request.getfixturevalue(which)
     rng = random.Random(7)
