@@ -76,7 +76,7 @@ class Output:
         if not isinstance(self.folder, Path):
             return
         for leftover in self.folder.glob(HALF_WRITTEN):
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         for name in FOLDERS:
             storage.sweep_temporary(self.folder / name)
 

@@ -144,6 +144,8 @@ def plan(recipe: Recipe, workers: int | None, memory: str | None, scores: bool =
     assert isinstance(reader, ReadDocuments)  # noqa: S101 - a recipe begins with reading
     extents = {source.name: extent(source, reader.files) for source in reader.sources}
     sampled = _sampled(to_judge, extents) if to_judge else None
+    if any(stage.manifest() is None for stage in ordered if stage.fingerprint in finished):
+        return plan(recipe, workers, memory, scores)  # a run beside us has ended meanwhile, and removed its scratch
     unneeded = {stage.fingerprint for stage in ordered} - missing - set(finished)
     estimator = Estimator(finished, unneeded, sampled, to_judge[0] if to_judge else None, extents)
     planned = tuple(one for one in map(estimator.plan, ordered) if one.tasks)

@@ -161,7 +161,12 @@ class Stage(ABC):
                 expected=self.fingerprint,
                 fix="remove the folder",
             )
-        found.check_sizes(self.folder)
+        try:
+            found.check_sizes(self.folder)
+        except (FileNotFoundError, RunError):
+            if Manifest.find(self.folder) == found:
+                raise
+            return None  # scratch, which a run beside us has just removed
         return found
 
     def finished(self) -> Manifest:
@@ -290,6 +295,7 @@ def remove_scratch(stages: Iterable[Stage]) -> None:
             waiting.extend(stage.parents)
     for stage in seen.values():
         if stage.scratch:
+            storage.remove(stage.folder / manifests.NAME)  # first: what a kill leaves of it counts as not done
             storage.remove_tree(stage.folder)
 
 

@@ -75,7 +75,7 @@ class StageStatus:
         if folder is None or self.complete:
             return
         marked = sum(name[:1].isdigit() and name.endswith(".json") for name in storage.names(folder / MARKERS))
-        if marked == 0 and len(self._ended) >= self.tasks and isinstance(folder, RemotePath):
+        if marked == 0 and len(self._ended) >= self.tasks:
             self.complete = True  # removed: there are stores that go on to list a folder whose last object is gone
         else:
             self.done = marked

@@ -4,6 +4,7 @@
 run is compared, so that a changed setting is an error and not a different model. Costs one small file.
 """
 
+import contextlib
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,10 +26,13 @@ With another `batch_tokens` the run goes on where it stands, and the history say
 way out where the load of experts fills the memory."""
 
 
-def prepare(
+@contextlib.contextmanager
+def opened(
     run: Loaded[RunConfig], resolved: RunConfig, resume: bool, overwrite: bool, begun: int | None = None
-) -> Path:
-    """Makes or opens the run's folder and writes its config.yaml.
+) -> Iterator[Path]:
+    """Makes or opens the run's folder, writes its config.yaml, and keeps other runs out of it for the block.
+
+    Of a run that is still going on nothing is swept or removed: the lock comes first, and stays when the rest goes.
 
     Args:
         run: the run as it was read, for line numbers.
@@ -45,26 +49,35 @@ def prepare(
     folder = Path(resolved.output)
     if folder.exists() and not folder.is_dir():
         raise run.error(("output",), "is a file", fix="name another folder")
-    occupied = folder.is_dir() and any(entry.name != locks.LOCK for entry in folder.iterdir())
-    if occupied:
-        with locks.locked(folder):
-            pass  # before anything of a run that is still going on is swept or removed
-    if occupied and resume:
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locks.locked(folder))
+            _take(run, resolved, folder, resume, overwrite, begun)
+            with storage.atomic_write(folder / CONFIG) as stream:
+                stream.write(config.dump(resolved).encode())
+        except OSError as error:
+            what = f"the folder cannot be made or written: {error.strerror}"
+            raise run.error(("output",), what, fix="name another folder") from None
+        yield folder
+
+
+def _take(
+    run: Loaded[RunConfig], resolved: RunConfig, folder: Path, resume: bool, overwrite: bool, begun: int | None
+) -> None:
+    """Sees to what lies in the folder, whose lock is held."""
+    inside = [path for path in folder.iterdir() if path.name != locks.LOCK]
+    if not inside:
+        return
+    if resume:
         storage.sweep_temporary(folder)
         _require_same_run(run, resolved, folder / CONFIG, begun)
-    elif occupied and overwrite:
+    elif overwrite:
         _check_removable(run, resolved, folder)
-        storage.remove_tree(folder)
-    elif occupied:
+        for path in inside:
+            (storage.remove_tree if path.is_dir() and not path.is_symlink() else storage.remove)(path)
+    else:
         raise run.error(("output",), "the folder is there already", fix="--resume to go on, --overwrite to start anew")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with storage.atomic_write(folder / CONFIG) as stream:
-            stream.write(config.dump(resolved).encode())
-    except OSError as error:
-        what = f"the folder cannot be made or written: {error.strerror}"
-        raise run.error(("output",), what, fix="name another folder") from None
-    return folder
 
 
 def stored(folder: str | Path) -> RunConfig:

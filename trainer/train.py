@@ -4,15 +4,15 @@ All that can be wrong is found before the first step and before anything is over
 and, when resuming, one read of a checkpoint.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from .. import locks
 from ..config import Loaded
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError
 from ..mixtures.built import Built
 from ..yaml_document import Document
 from . import run_folder
@@ -97,12 +97,16 @@ def train(
     measure = evaluate if evaluate is not None else evaluator(run, prepared.plans, mixture)
     extended = source is not None and source.contents.shards != mixture.fingerprint
     begun = source.contents.position.phase_index + 1 if source is not None and extended else None
-    folder = run_folder.prepare(run, prepared.run, resume, overwrite, begun)
     if prepared.run.threads is not None:
         torch.set_num_threads(prepared.run.threads)
     step = source.contents.position.step if source else 0
     wants_tensorboard = "tensorboard" in prepared.run.metrics
-    with locks.locked(folder), Stopper() as stopper, Metrics(folder, wants_tensorboard, step) as metrics:
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(run_folder.opened(run, prepared.run, resume, overwrite, begun))
+        if resume and checkpoint_folder.newest(folder) != found:
+            raise RunError("the run went on until now", where=str(folder), fix="give the same command again")
+        stopper = stack.enter_context(Stopper())
+        metrics = stack.enter_context(Metrics(folder, wants_tensorboard, step))
         session = _session(prepared, source, mixture, folder, metrics, stopper, report, measure, device)
         if source is not None:
             session.restore(source)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RunError
 from ..manifest import NAME as MANIFEST
 from ..mixtures.built import Built
 from ..mixtures.templates import Message
@@ -59,6 +59,18 @@ class Trained:
             RunError: a file was cut or altered.
         """
         found = checkpoint_folder.find(path)
+        try:
+            return cls._of(found, shards)
+        except RunError:
+            if (found.path / MANIFEST).exists():
+                raise
+        if Path(path).resolve() == found.path.resolve():
+            fix = "name the run, or another checkpoint; the run's checkpoint.keep says how many stay"
+            raise RunError("the run has dropped the checkpoint meanwhile", where=str(path), fix=fix)
+        return cls.open(path, shards)  # its run dropped it for a newer one
+
+    @classmethod
+    def _of(cls, found: Checkpoint, shards: str | None) -> "Trained":
         run = found.path.resolve().parent.parent
         record = imported.read(run) if shards is None else None
         built: Built | None = None

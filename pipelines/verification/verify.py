@@ -94,6 +94,10 @@ def verify(output: str, workers: int, progress: Progress) -> Verified:
         found.problems += build.problems
     if found.result is not None and found.result.stage == "index":
         found.problems += _index(found)
+    if found.problems and vouched.changed(found):
+        raise RunError(
+            "the output was changed while it was verified", where=output, fix="verify it again when no run is at work"
+        )
     return Verified(
         output,
         found.result.stage if found.result else "",

@@ -110,6 +110,18 @@ def read(root: str | Location) -> Vouched:
     return found
 
 
+def changed(found: Vouched) -> bool:
+    """Whether a manifest that lay there is gone or another one by now: what it vouched for may rightly be gone too."""
+    for path in found.listing:
+        above, _, name = path.rpartition("/")
+        if name == NAME:
+            with contextlib.suppress(RunError):  # damaged, as was told
+                now = Manifest.find(found.root / above if above else found.root)
+                if now is None or now != found.manifests.get(path):
+                    return True
+    return False
+
+
 def listing(root: Location) -> dict[str, int]:
     """The bytes of every file below a folder, by its path relative to it."""
     if isinstance(root, RemotePath):

@@ -51,6 +51,19 @@ def test_shards_of_another_version_are_an_error_that_says_so(built_workshop, tmp
     assert "midtrain build" in caught.value.render()
 
 
+def test_a_result_that_is_replaced_while_it_is_opened_gives_way_to_the_next(built_workshop, tmp_path, monkeypatch):
+    folder, checked = tmp_path / "shards", Built._checked.__func__
+    shutil.copytree(built_workshop.root / "shards", folder)
+
+    def replaced(cls, folder, manifest):
+        monkeypatch.setattr(Built, "_checked", classmethod(checked))
+        replace(manifest, counts={**manifest.counts, "again": 1}).write(folder)
+        raise RunError("the file is missing", where=str(folder / "the-table-before.json"))
+
+    monkeypatch.setattr(Built, "_checked", classmethod(replaced))
+    assert Built.open(folder).phases.keys() == {"first", "second"}
+
+
 def whole(built, phase):
     return built.batch(phase, 0, built.phases[phase].sequences)
 

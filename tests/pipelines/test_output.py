@@ -1,8 +1,12 @@
 """An output folder: one result, one run at a time."""
 
+import threading
+
 import pytest
+from midtrain import storage
 from midtrain.errors import ConfigError, RunError
 from midtrain.manifest import Manifest
+from midtrain.pipelines.known_files import KnownFiles
 from midtrain.pipelines.output import Output
 
 
@@ -22,6 +26,34 @@ def test_the_folder_is_made_and_swept(output):
     with output.opened():
         assert [path.exists() for path in ours] == [False, False]
         assert [path.exists() for path in others] == [True, True]
+
+
+def test_what_another_command_renames_meanwhile_is_no_error(output):
+    """`plan` writes what it learned of the inputs without the lock, and a run that begins sweeps."""
+    with output.opened():
+        pass
+    ended, failed = threading.Event(), []
+
+    def plan():
+        while not ended.is_set():
+            known = KnownFiles(output.folder / "inputs.json")
+            known._kept = {"/in": {str(number): [1, "", str(ended)] for number in range(200)}}
+            try:
+                known.save()
+            except Exception as error:  # noqa: BLE001 - in a thread
+                failed.append(error)
+            storage.remove(output.folder / "inputs.json")
+
+    threads = [threading.Thread(target=plan) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(300):
+        with output.opened():
+            pass
+    ended.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
 
 
 def test_one_run_at_a_time(output):

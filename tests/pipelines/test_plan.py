@@ -12,6 +12,10 @@ from midtrain import storage
 from midtrain.errors import RunError
 from midtrain.pipelines import budget as budgets
 from midtrain.pipelines import inputs, plan, recipe, sample, sample_places
+from midtrain.pipelines.estimates import in_order
+from midtrain.pipelines.executor import InProcess
+from midtrain.pipelines.runner import Runner
+from midtrain.progress import Events, Progress
 
 WITHIN = 0.3  # of what is measured
 SMALL = 1 << 20  # bytes: an exchange's index is not worth an estimate's third digit
@@ -223,6 +227,27 @@ def test_behind_a_finished_stage_the_numbers_of_documents_are_exact(corpus):
     stages = planned(corpus.yaml("recipe.yaml", corpus.recipe()))["stages"]
     assert [one["estimated"] for one in stages] == [False, True, True, True]
     assert stages[1]["documents"] == stages[2]["documents"] == stages[3]["documents"] == kept
+
+
+def test_a_run_beside_that_ends_while_the_sample_is_taken_leaves_nothing_to_do(corpus, monkeypatch):
+    path = corpus.yaml("recipe.yaml", corpus.recipe())
+    corpus.curate()
+    (corpus.root / "out/manifest.json").unlink()
+    for folder in (corpus.root / "out/stages").glob("exact_dedup-*"):  # but for its scratch, which is made again
+        storage.remove_tree(folder)
+    loaded = recipe.load(str(path))
+    keys = next(one for one in in_order(plan.stages_of(loaded, False)[-1]) if one.name == "exact_dedup-keys")
+    with Runner(InProcess(), Events(None), Progress(shown=False)) as running:
+        running.ensure(keys)
+    take = plan._sampled
+
+    def sampled(*given):
+        found = take(*given)
+        corpus.curate()
+        return found
+
+    monkeypatch.setattr(plan, "_sampled", sampled)
+    assert all(one["done"] == one["tasks"] for one in planned(path)["stages"])
 
 
 # What cannot be

@@ -1,11 +1,13 @@
 """A stage: what its folder is called, what proves that it or a task is done, and that counts add up."""
 
 import dataclasses
+import shutil
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from midtrain import storage
 from midtrain.errors import RunError
 from midtrain.manifest import Manifest, OutputFile
 from midtrain.pipelines.stage import Tally, TaskResult, add_counts, remove_scratch
@@ -126,6 +128,35 @@ def test_scratch_is_removed_wherever_it_stands_among_the_ancestors(toys, tmp_pat
         finish(stage)
     remove_scratch([last])
     assert [stage.manifest() is not None for stage in (first, keys, choice, last)] == [True, False, False, True]
+
+
+def test_scratch_that_is_being_removed_is_not_done_and_not_damaged(toys, tmp_path, monkeypatch):
+    keys = toys.Scratch(tmp_path, label="keys")
+    for stage in (keys, last := toys.Squares(tmp_path, label="last", before=(keys,))):
+        finish(stage)
+
+    def remove(folder):  # as far as another process sees it
+        assert not (folder / "manifest.json").exists()
+        next(path for path in folder.iterdir() if path.is_file()).unlink()
+        assert keys.manifest() is None
+        seen.append(folder)
+
+    seen = []
+    monkeypatch.setattr(storage, "remove_tree", remove)
+    remove_scratch([last])
+    assert seen == [keys.folder]
+
+
+def test_a_result_that_is_removed_while_it_is_looked_at_is_not_done(squares, monkeypatch):
+    finish(squares)
+    check = Manifest.check_sizes
+
+    def remove_and_check(manifest, folder):
+        shutil.rmtree(folder)
+        check(manifest, folder)
+
+    monkeypatch.setattr(Manifest, "check_sizes", remove_and_check)
+    assert squares.manifest() is None
 
 
 def flat(counts, path=()):

@@ -7,7 +7,7 @@ from midtrain import locks
 from midtrain.config import Loaded, validate
 from midtrain.errors import ConfigError, RunError
 from midtrain.trainer.run import RunConfig
-from midtrain.trainer.run_folder import prepare, stored
+from midtrain.trainer.run_folder import CONFIG, opened, stored
 from midtrain.yaml_document import override, parse
 
 RUN = """\
@@ -29,8 +29,9 @@ def run(tmp_path):
     return make
 
 
-def open_folder(run, resume=False, overwrite=False):
-    return prepare(run, run.value, resume, overwrite)
+def open_folder(run, resume=False, overwrite=False, begun=None):
+    with opened(run, run.value, resume, overwrite, begun) as folder:
+        return folder
 
 
 def test_a_new_folder_holds_the_resolved_run(run):
@@ -159,6 +160,19 @@ def test_a_folder_in_which_a_run_is_at_work_is_left_alone(run, how):
     assert (folder / ".half.0123456789ab.tmp").exists()
 
 
+def test_the_lock_is_held_until_the_run_ends_and_is_not_removed_with_the_rest(run):
+    folder = open_folder(run())
+    (folder / "checkpoints/step-00000001").mkdir(parents=True)
+    before = (folder / locks.LOCK).stat().st_ino
+    with opened(run(), run().value, False, True):
+        assert [path.name for path in sorted(folder.iterdir())] == [locks.LOCK, CONFIG]
+        assert (folder / locks.LOCK).stat().st_ino == before
+        with pytest.raises(RunError, match="another run is at work"):
+            open_folder(run("name=other"), overwrite=True)
+        assert stored(folder).name == "tiny"
+    assert not locks.held(folder)
+
+
 def test_the_lock_that_a_run_leaves_is_no_content(run):
     folder = open_folder(run())
     (folder / "config.yaml").unlink()
@@ -177,9 +191,9 @@ def test_behind_an_extension_phases_that_were_not_begun_may_be_replaced(tmp_path
     with pytest.raises(ConfigError, match=r"phases\.1\.phase: a resumed run keeps"):
         open_folder(other, resume=True)
     with pytest.raises(ConfigError, match=r"phases\.1\.phase: a resumed run keeps"):
-        prepare(other, other.value, True, False, begun=2)
+        open_folder(other, resume=True, begun=2)
     faster = with_second("other", "phases.0.optimizer.lr=0.5")
     with pytest.raises(ConfigError, match=r"phases\.0\.optimizer\.lr: a resumed run keeps"):
-        prepare(faster, faster.value, True, False, begun=1)
-    folder = prepare(other, other.value, True, False, begun=1)
+        open_folder(faster, resume=True, begun=1)
+    folder = open_folder(other, resume=True, begun=1)
     assert [phase.phase for phase in stored(folder).phases] == ["pretrain", "other"]

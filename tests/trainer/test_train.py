@@ -20,6 +20,7 @@ from midtrain.trainer import history
 from midtrain.trainer.checkpoints import checkpoint, checkpoint_folder
 from midtrain.trainer.history import Stretch
 from midtrain.trainer.metrics import rows
+from midtrain.trainer.prepare import prepare
 from midtrain.trainer.run import RunConfig
 from midtrain.trainer.run_folder import stored
 from midtrain.trainer.session import Session
@@ -200,6 +201,22 @@ def test_killed_again_and_again(undisturbed, tmp_path, attempt):
     rng = random.Random(attempt)
     kills = sorted(rng.sample(range(1, STEPS - 1), 4))
     assert_same_run(kill_and_resume(tmp_path, kills, rng.random() * 0.05), undisturbed)
+
+
+def test_a_run_that_went_on_until_it_was_resumed_loses_nothing(tmp_path, monkeypatch):
+    go(read(tmp_path / "run", "checkpoint.keep=1"))
+    before = (tmp_path / "run/metrics.jsonl").read_bytes()
+    newest = checkpoint_folder.newest(tmp_path / "run")
+
+    def prepared(*given):  # by now the other process has saved its last checkpoint
+        newest.rename(newest.with_name("step-00000099"))
+        return prepare(*given)
+
+    monkeypatch.setattr("midtrain.trainer.train.prepare", prepared)
+    with pytest.raises(RunError, match="the run went on until now"):
+        go(read(tmp_path / "run", "checkpoint.keep=1"), resume=True)
+    assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
+    assert checkpoint_folder.newest(tmp_path / "run").name == "step-00000099"
 
 
 @pytest.mark.parametrize("moment", [pytest.param("between steps", marks=pytest.mark.slow), "in an evaluation"])

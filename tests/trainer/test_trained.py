@@ -10,10 +10,12 @@ import pytest
 import torch
 from midtrain.errors import ConfigError, RunError
 from midtrain.mixtures import templates
+from midtrain.mixtures.built import Built
 from midtrain.mixtures.tasks import evaluation_problems
 from midtrain.mixtures.templates import Message
 from midtrain.trainer import metrics
 from midtrain.trainer import trained as opened
+from midtrain.trainer.checkpoints import checkpoint_manifest
 from midtrain.trainer.evaluation.measure import PROBLEM_SEED
 from midtrain.trainer.evaluation.sampling import Sampling
 from midtrain.trainer.trained import Trained
@@ -60,6 +62,48 @@ def test_a_checkpoint_is_opened_as_it_was_written(root: Path, trained: Trained) 
 def test_a_checkpoint_is_opened_from_inside_its_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(step(root, 1))
     assert Trained.open(".").checkpoint.contents.position.step == 1
+
+
+def drop_for_a_newer_one(run: Path, number: int) -> None:
+    """What a run does that keeps one checkpoint."""
+    newest = run / f"checkpoints/step-{number:08d}"
+    shutil.copytree(newest, newest.with_name(f"step-{number + 1:08d}"))
+    shutil.rmtree(newest)
+
+
+@pytest.mark.parametrize("moment", ["found", "shards", "hashed"])
+def test_a_checkpoint_that_its_run_drops_meanwhile_gives_way_to_the_next(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(root / "run", run)
+    place, name = {
+        "found": (checkpoint_manifest, "read"),
+        "shards": (Built, "open"),
+        "hashed": (checkpoint_manifest, "verify"),
+    }[moment]
+    real, dropped = getattr(place, name), []
+
+    def dropping(*arguments: Any) -> Any:
+        if moment == "hashed":
+            real(*arguments)
+        if not dropped:
+            dropped.append(drop_for_a_newer_one(run, 3))
+        return None if moment == "hashed" else real(*arguments)
+
+    monkeypatch.setattr(place, name, dropping)
+    assert Trained.open(run).checkpoint.path.name == "step-00000004"
+    assert dropped
+
+
+def test_a_checkpoint_that_was_named_and_is_dropped_meanwhile_is_said(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, real = tmp_path / "run", Built.open
+    shutil.copytree(root / "run", run)
+    monkeypatch.setattr(Built, "open", lambda *given: (drop_for_a_newer_one(run, 3), real(*given))[1])
+    with pytest.raises(RunError, match="dropped the checkpoint meanwhile"):
+        Trained.open(run / "checkpoints/step-00000003")
 
 
 @pytest.mark.parametrize("place", ["none", "shards"])

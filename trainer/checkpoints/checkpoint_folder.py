@@ -7,7 +7,7 @@ never imported here. Costs one look into the folder and one small file.
 import re
 from pathlib import Path
 
-from ...errors import ConfigError
+from ...errors import ConfigError, RunError
 from ...manifest import NAME as MANIFEST
 from . import checkpoint_manifest
 from .checkpoint_manifest import Checkpoint
@@ -54,4 +54,9 @@ def find(path: str | Path) -> Checkpoint:
             seen="no complete checkpoint" if folder.exists() else "no such folder",
             expected=f"a run's folder, or one of its {FOLDER}/step-NNNNNNNN",
         )
-    return checkpoint_manifest.read(inside)
+    try:
+        return checkpoint_manifest.read(inside)
+    except (FileNotFoundError, RunError):
+        if newest(folder) == inside:
+            raise
+    return find(path)  # the run has dropped it meanwhile, for a newer one

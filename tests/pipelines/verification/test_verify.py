@@ -75,6 +75,21 @@ def test_whole_outputs_are_found_whole(built: Path, curated: Path):
     assert not verified(curated).problems
 
 
+def test_an_output_that_changes_while_it_is_verified_is_not_called_damaged(built: Path, monkeypatch: Any):
+    read = vouched.read
+
+    def and_tidied(root: Any) -> Any:
+        found = read(root)
+        stage = next(path.parent for path in built.rglob(NAME) if path.parent != built)
+        (stage / NAME).unlink()
+        shutil.rmtree(stage)
+        return found
+
+    monkeypatch.setattr(vouched, "read", and_tidied)
+    with pytest.raises(RunError, match="changed while it was verified"):
+        verified(built)
+
+
 def _listed_manifests(output: Path) -> int:
     """Manifests that the output's own lists: read for their hash like any file."""
     return sum(file.path.endswith(f"/{NAME}") for file in Manifest.read(output).files)
