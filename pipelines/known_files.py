@@ -82,9 +82,9 @@ class KnownFiles:
         try:
             with storage.atomic_write(self.path) as stream:
                 stream.write(orjson.dumps(self._kept, option=orjson.OPT_SORT_KEYS))
-        except FileNotFoundError:  # swept by a run that begins beside us, which looks at the same files
-            return
         except OSError as error:
+            if isinstance(error, FileNotFoundError) and isinstance(self.path, Path) and self.path.parent.is_dir():
+                return  # swept by a run that begins beside us, which looks at the same files
             what = f"the record of inputs cannot be written: {error.strerror}"
             fix = "choose another output, or give access to it"
             raise ConfigError(what, where=str(self.path), fix=fix) from None
