@@ -4,11 +4,11 @@ A corpus may be 200,000 small files, so a folder is read once and its entries ar
 Costs about 5 µs a local file; a store answers a thousand names a request.
 """
 
-import contextlib
 import fnmatch
 import glob
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,10 +98,11 @@ def _scan(folder: str, wanted: Callable[[str], bool], root: str) -> Iterator[Lis
             path = f"{above}{entry.name}"
             if linked := entry.is_symlink():
                 _check_link(path)
-            with contextlib.suppress(FileNotFoundError):  # removed since it was named
-                if not entry.is_file():
-                    continue
+            try:
                 status = entry.stat()
+            except FileNotFoundError:  # removed since it was named
+                continue
+            if stat.S_ISREG(status.st_mode):
                 lies = os.path.realpath(path) if linked else f"{real}/{entry.name}"
                 yield Listed(path, status.st_size, _local_stamp(status), _below(path, root), lies)
 

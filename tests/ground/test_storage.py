@@ -325,21 +325,31 @@ def changing(tmp_path):
     thread.join()
 
 
+def swept(folder: Path) -> bool:
+    storage.sweep_temporary(folder)
+    return (folder / "stays/tasks/0.json").exists()
+
+
 @pytest.mark.parametrize(
-    "look",
+    "sees_what_stays",
     [
-        storage.bytes_below,
-        storage.sweep_temporary,
-        vouched.listing,
-        lambda folder: [storage.names(folder / name / "tasks") for name in ("a", "b", "c")],
-        lambda folder: [listing.list_files(f"{folder}/{inside}") for inside in ("**", "*/tasks/*")],
+        lambda folder: storage.bytes_below(folder) >= 5,
+        swept,
+        lambda folder: vouched.listing(folder)["stays/tasks/0.json"] == 5,
+        lambda folder: [storage.names(folder / name / "tasks") for name in ("a", "b", "stays")][2] == ["0.json"],
+        lambda folder: f"{folder}/stays/tasks/0.json" in {one.path for one in listing.list_files(f"{folder}/**/*")},
+        lambda folder: (
+            f"{folder}/stays/tasks/0.json" in {one.path for one in listing.list_files(f"{folder}/*/tasks/*")}
+        ),
     ],
-    ids=["bytes_below", "sweep_temporary", "vouched", "names", "list_files"],
+    ids=["bytes_below", "sweep_temporary", "vouched", "names", "list_files, all", "list_files"],
 )
-def test_a_folder_that_changes_meanwhile_is_looked_at_all_the_same(changing, look):
+def test_a_folder_that_changes_meanwhile_is_looked_at_all_the_same(changing, sees_what_stays):
+    (changing / "stays/tasks").mkdir(parents=True)
+    (changing / "stays/tasks/0.json").write_bytes(b"12345")
     ended = time.monotonic() + 0.5
     while time.monotonic() < ended:
-        look(changing)
+        assert sees_what_stays(changing)
 
 
 def test_bytes_below_a_folder(tmp_path):
