@@ -11,6 +11,8 @@ export MIDTRAIN_DATA ?= $(FOUND)
 endif
 # Threads that spin while they wait take the core from the thread that works.
 export OMP_WAIT_POLICY ?= passive
+# Each process would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: setup demo test slow gym lint typecheck bench clean
 

@@ -1,7 +1,7 @@
 """What the fork server imports once, so that every worker is born with it.
 
 A worker that imports the stages, Arrow and Numba itself takes a second or two before its first task, each of them
-again. Costs that time once, in a process of its own while the driver plans; nothing here is called.
+again. Costs that time once, before the first task of a run; nothing here is called.
 """
 
 from ..filters import (

@@ -64,7 +64,6 @@ class LocalProcesses:
         self._ended: list[Outcome] = []
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._packed: tuple[Stage, Parcel] | None = None
-        start_fork_server()
 
     @property
     def slots(self) -> int:
@@ -78,6 +77,7 @@ class LocalProcesses:
 
     def begin(self, stage: Stage) -> None:
         """Counts the workers that fit, and ends those of the stage before: what they hold is none of this one's."""
+        start_fork_server()  # not before: where all is done already, there is nothing to import for
         self.check(stage, stage.tasks())
         for worker in list(self._alive):
             self._bury(worker)
@@ -206,7 +206,7 @@ class LocalProcesses:
 
 
 def start_fork_server() -> None:
-    """Starts the process that workers are forked from, early, so that its imports overlap with planning.
+    """Starts the process that workers are forked from, where it does not run yet.
 
     It has no threads when it forks, which a fork of the driver (Arrow's pools, the live table) could not promise.
 

@@ -13,6 +13,7 @@ import typer
 from midtrain import manifest, storage
 from midtrain.errors import ConfigError, RunError
 from midtrain.pipelines import inputs
+from midtrain.pipelines import processes as processes_of
 
 # One result
 
@@ -77,7 +78,8 @@ def test_a_second_run_opens_no_input_and_says_so(corpus, midtrain, monkeypatch):
         return original(path)
 
     monkeypatch.setattr(storage, "open_input", refuse)
-    said = midtrain("curate", recipe, "--workers", 0)
+    monkeypatch.setattr(processes_of, "start_fork_server", lambda: pytest.fail("a process was started"))
+    said = midtrain("curate", recipe, "--workers", 2)
     assert (said.code, said.err) == (0, "")
     assert said.out.endswith("nothing to do: every stage was done\n")
     data = orjson.loads(midtrain("curate", recipe, "--workers", 0, "--json").out)

@@ -4,6 +4,7 @@ An evaluation may take hours, so all that can be wrong with files, options and s
 and what was replied to one benchmark is on the disk before the next begins. Costs one read of every file.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """Benchmarks, and the file that their replies are written to."""
+    """Benchmarks, and the file that their replies are written to, in place of another or not."""
 
     benchmarks: tuple[Benchmark, ...]
     output: str | None
+    overwrite: bool = False
 
     @classmethod
     def read(cls, named: Sequence[str], samples: int | None, output: str | None, overwrite: bool) -> "Asked":
@@ -47,7 +49,7 @@ class Asked:
             raise ConfigError("there is nothing to write", where="--output", fix="name a --benchmark, or leave it out")
         if output is not None and Path(output).exists() and not overwrite:
             raise ConfigError("the file is there already", where=output, fix="--overwrite to replace it")
-        return cls(tuple(benchmarks.read(name, path, samples) for name, _, path in pairs), output)
+        return cls(tuple(benchmarks.read(name, path, samples) for name, _, path in pairs), output, overwrite)
 
     def check(self, trained: "Trained", manner: Manner) -> None:
         """Whether all of them can be asked here; raises as `benchmark_score.check`."""
@@ -62,9 +64,31 @@ class Asked:
         """
         found: list[BenchmarkScore] = []
         samples: list[Sample] = []
+        place: Path | None = None
         for benchmark in self.benchmarks:
             found.append(trained.benchmark(benchmark, manner))
             samples += found[-1].samples
             if self.output is not None:
-                verdicts.write(self.output, samples)
+                place = place or self._place(Path(self.output))
+                verdicts.write(place, samples)
         return found
+
+    def _place(self, wanted: Path) -> Path:
+        """The file to write, taken; a name beside it where another evaluation has written that one meanwhile."""
+        place, number = wanted, 1
+        while not (_taken(place) or self.overwrite):
+            number += 1
+            place = wanted.with_stem(f"{wanted.stem}-{number}")
+        if place != wanted:
+            print(f"{wanted} was written meanwhile, so these replies are in {place}", file=sys.stderr)
+        return place
+
+
+def _taken(path: Path) -> bool:
+    """Whether the file was not there, and is ours now."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.open("x").close()
+    except FileExistsError:
+        return False
+    return True

@@ -33,7 +33,7 @@ class Scripted:
 
 
 def test_what_was_answered_is_on_the_disk_when_a_later_one_fails(sums: str, tmp_path: Path) -> None:
-    output = tmp_path / "replies.jsonl"
+    output = tmp_path / "new/replies.jsonl"
     asked = Asked.read([f"one={sums}", f"two={sums}", f"last={sums}"], 4, str(output), overwrite=False)
     assert [len(one.problems) for one in asked.benchmarks] == [4, 4, 4]
     model = Scripted()
@@ -66,6 +66,22 @@ def test_benchmarks_that_cannot_be_meant(sums: str, named: list[str], says: str)
     with pytest.raises(ConfigError, match=says) as wrong:
         Asked.read([one.format(sums=sums) for one in named], None, None, overwrite=False)
     assert wrong.value.exit_code == 2
+
+
+def test_what_another_evaluation_wrote_meanwhile_is_kept(
+    sums: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "replies.jsonl"
+    asked = Asked.read([f"one={sums}", f"two={sums}"], 4, str(output), overwrite=False)
+    output.write_text("the other's")
+    (tmp_path / "replies-2.jsonl").write_text("a third's")
+    asked.scores(Scripted(), Manner())  # type: ignore[arg-type]
+    assert output.read_text() == "the other's"
+    assert (tmp_path / "replies-2.jsonl").read_text() == "a third's"
+    lines = (tmp_path / "replies-3.jsonl").read_text().splitlines()
+    assert {json.loads(line)["benchmark"] for line in lines} == {"one", "two"}
+    told = capsys.readouterr().err
+    assert told == f"{output} was written meanwhile, so these replies are in {tmp_path / 'replies-3.jsonl'}\n"
 
 
 def test_an_output_without_a_benchmark_is_refused(tmp_path: Path) -> None:
