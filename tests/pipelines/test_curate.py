@@ -2,7 +2,6 @@
 
 import errno
 import gzip
-import resource
 import shutil
 from collections import Counter
 
@@ -14,6 +13,8 @@ from midtrain import manifest, storage
 from midtrain.errors import ConfigError, RunError
 from midtrain.pipelines import inputs
 from midtrain.pipelines import processes as processes_of
+
+from tests import processor_time
 
 # One result
 
@@ -89,16 +90,15 @@ def test_a_second_run_opens_no_input_and_says_so(corpus, midtrain, monkeypatch):
 
 
 @pytest.mark.measures
-def test_a_second_run_takes_a_few_seconds_of_the_processors(corpus, processes):
-    """Of the processors, not of the clock, as this machine may be busy; up to 2.3 were measured, to load the code."""
+def test_a_second_run_takes_no_more_than_to_load_the_code(corpus, processes):
     recipe = str(corpus.yaml("recipe.yaml", corpus.recipe()))
     corpus.curate()
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    said = processes.end(processes.start("-m", "midtrain", "curate", recipe, "--workers", "2"))
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert said.code == 0
-    assert "nothing to do" in said.out
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 6
+    said = []
+    command = ("-m", "midtrain", "curate", recipe, "--workers", "2")
+    taken = processor_time.of_children(lambda: said.append(processes.end(processes.start(*command))))
+    assert said[0].code == 0
+    assert "nothing to do" in said[0].out
+    assert taken < 2 * processor_time.of_loading()  # 1.2 times
 
 
 def test_another_recipe_is_refused_and_replaces_when_told(corpus, midtrain):
