@@ -279,7 +279,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(
-    "flags", [*FLAGS[:2], *(pytest.param(*one.values, marks=pytest.mark.slow) for one in FLAGS[2:])]
+    "flags", [*FLAGS[:2], *(pytest.param(*one.values, marks=pytest.mark.slow) for one in FLAGS[3:])]
 )
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda one: one.name)
 def test_a_damaged_file_ends_the_run_and_mended_the_run_goes_on(

@@ -16,7 +16,7 @@ from midtrain.mixtures.built import Built
 from midtrain.pipelines.verification import verify, vouched
 from midtrain.progress import Progress
 
-KILLS = 24
+KILLS = 12
 
 
 def hashes(output: Path) -> dict[str, str]:

@@ -28,6 +28,9 @@ if __name__ == "__main__":  # workers import the main module too
     cli.main()
 """
 
+# Where what is ours is looked at, and no answer of a store's own.
+ONE = pytest.mark.parametrize("bucket", ["seaweedfs"], indirect=True)
+
 
 @pytest.fixture
 def small_tasks(monkeypatch):
@@ -96,6 +99,7 @@ def test_a_bucket_holds_what_a_folder_would(corpus, reference, bucket):
 
 
 @pytest.mark.slow
+@ONE
 def test_scores_decisions_and_explanations_come_from_a_bucket(corpus, small_tasks, bucket, midtrain):
     local = corpus.twin("reference")
     for shop, recipe in ((local, recipe_of(local)), (corpus, in_bucket(corpus, bucket))):
@@ -112,7 +116,9 @@ def test_scores_decisions_and_explanations_come_from_a_bucket(corpus, small_task
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [("--workers", "2"), ("--ray", "local")])
+@pytest.mark.parametrize(
+    ("bucket", "how"), [("moto", ("--workers", "2")), ("seaweedfs", ("--ray", "local"))], indirect=["bucket"]
+)
 def test_other_processes_write_the_same(corpus, reference, bucket, processes, how):
     said = processes.end(start(corpus, processes, in_bucket(corpus, bucket), *how))
     assert said.code == 0, said.err
@@ -207,6 +213,7 @@ def test_a_run_whose_lock_was_taken_publishes_nothing(corpus, small_tasks, bucke
 
 
 @pytest.mark.slow
+@ONE
 def test_another_result_is_kept_unless_it_may_go(corpus, small_tasks, bucket):
     recipe = in_bucket(corpus, bucket)
     first = corpus.curate(**recipe)
@@ -283,6 +290,7 @@ def test_records_of_the_folder(bucket, tmp_path):
 
 
 @pytest.mark.slow
+@ONE
 def test_an_output_in_a_bucket_is_verified(corpus, small_tasks, bucket):
     corpus.curate(**in_bucket(corpus, bucket))
     output = f"{bucket.address}/results/web"

@@ -81,7 +81,7 @@ def test_runs_killed_again_and_again_at_any_moment_come_to_the_same(corpus, undi
     rng = random.Random(5)
     total = len(undisturbed.finished("out"))
     killed = rounds = 0
-    while rounds < 4 or killed <= 4:  # a run of less than a second may have ended before this process has its turn
+    while rounds < 3 or killed <= 3:  # a run of less than a second may have ended before this process has its turn
         rounds += 1
         assert rounds < 20, killed
         for tasks in sorted(rng.sample(range(total), 3)):
@@ -155,6 +155,8 @@ def test_a_build_that_dies_at_any_write_is_made_good(shop, built_workshop, dying
     total = writes()
     assert total > 40
     for at, behind in itertools.product(range(first, total + 1, every), (False, True)):
+        if behind and every == 1 and at % 3:
+            continue  # what lies on the disk differs from the next death before a write by removals, if by anything
         shutil.rmtree(shop.root / "shards")
         dying(at, behind)
         with pytest.raises(BaseException, match=r"^$") as death:
