@@ -18,7 +18,7 @@ from tests.cluster.corpora import MAIN, Corpus
 from tests.cluster.nodes import Cluster
 from tests.cluster.store import Store
 
-BEGINS_WITHIN = 120.0  # seconds, workers may have to compile kernels first
+BEGINS_WITHIN = 400.0  # seconds, workers may have to compile kernels first
 ENDS_WITHIN = 150.0  # seconds
 LOOK_EVERY = 0.01  # seconds
 ASK_EVERY = 0.3  # seconds, where a store is asked

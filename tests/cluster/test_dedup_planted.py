@@ -8,7 +8,7 @@ from midtrain.manifest import Manifest
 from tests.planted import corpus
 from tests.planted.outcome import kept_ids, outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1500)]
 
 MAIN = """
 import sys

@@ -34,7 +34,7 @@ if " start " in asked:
         port = next(word.split("=")[1] for word in sys.argv if word.startswith("--port="))
         listening = socket.create_server(("127.0.0.1", int(port)))
     time.sleep(400)
-until = time.monotonic() + 120
+until = time.monotonic() + 400
 while open(os.environ["SAID"]).read().count(" start ") < 3 and time.monotonic() < until:
     time.sleep(0.1)  # a real run lasts longer than srun takes to begin a node
 sys.exit(int(os.environ.get("CODE", 0)))

@@ -10,7 +10,7 @@ from tests.cluster.corpora import Corpora
 from tests.cluster.faults import Moment
 from tests.cluster.nodes import Cluster, three_nodes
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1500)]
 
 GOES_ON_WITHIN = 60.0  # seconds after a link was cut, with the settings that are shipped
 STANDS_STILL = 5.0  # seconds; tasks take a third of one, and a node is given up only after keepalives

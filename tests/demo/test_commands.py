@@ -15,7 +15,7 @@ from midtrain.demo import commands
 from midtrain.demo.commands import EXPECTED, Command, Timetable
 from midtrain.errors import RunError
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 150.0  # seconds
 
 
 @dataclass(frozen=True)

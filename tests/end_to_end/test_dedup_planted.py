@@ -29,7 +29,7 @@ THRESHOLD = 0.8
 CLEAR = 0.82  # planted pairs of so much Jaccard and more are to be found
 SEED = 6
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def recipe(root: Path, sources: Sequence[dict[str, str]], **options: Any) -> Path:

@@ -15,7 +15,7 @@ from midtrain.pipelines import inputs
 from midtrain.pipelines.readers.records import derived_id
 
 HERE = Path(__file__).parent
-PATIENCE = 60.0  # seconds
+PATIENCE = 150.0  # seconds
 
 
 @pytest.fixture

@@ -83,7 +83,7 @@ def curated(workshop, processes, capsys):
         sources = [{"name": "web", "path": str(path)}]
         content = {"name": "skew", "output": str(workshop.root / "out"), "sources": sources, "steps": list(steps)}
         recipe = str(workshop.yaml("recipe.yaml", content))
-        planned = processes.end(processes.start("-m", "midtrain", "plan", recipe, "--json"), 300)
+        planned = processes.end(processes.start("-m", "midtrain", "plan", recipe, "--json"), 600)
         assert planned.code == 0, planned.err
         said = processes.end(processes.start("-m", "midtrain", "curate", recipe, "--workers", "2"), 900)
         assert said.code == 0, said.err

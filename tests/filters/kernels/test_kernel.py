@@ -4,12 +4,15 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import midtrain
 import numpy as np
 import pytest
-from midtrain.filters.kernels.kernel import fixed, forget_stale
+from midtrain.filters.kernels.kernel import fixed, forget_stale, inlined, leaf, view_leaf
+from numba import njit
 
 RUN = """
 import numpy as np
@@ -62,6 +65,16 @@ def test_an_edited_leaf_is_compiled_into_kernels_of_other_files(tmp_path: Path) 
     (kernels / "probe_leaf.py").write_text(LEAF.format(factor=5))
     assert run() == ["15", "0"]
     assert run() == ["15", "1"]
+
+
+@pytest.mark.parametrize("decorator", [leaf, view_leaf, inlined])
+def test_a_leaf_is_for_kernels_alone(decorator: Callable[..., Any]) -> None:
+    """It has no code for callers outside: Python would jump nowhere."""
+    successor = decorator(lambda number: number + 1)
+    for _ in range(2):  # before it is compiled, and behind
+        with pytest.raises(TypeError, match="is called by kernels alone"):
+            successor(3)
+        assert njit(lambda number: 2 * successor(number))(3) == 8
 
 
 def test_a_fixed_array_is_one_kind_and_the_callers_stays_as_it_is() -> None:
