@@ -260,14 +260,3 @@ def test_text_is_generated(road: Road, trained: Any) -> None:
     assert any(character.isalpha() for character in said[0])
     reply = road.said(sys.executable, "-m", "midtrain", "generate", "run", "What is 2 + 3?", "--max-new-tokens", "20")
     assert reply.strip()
-
-
-def test_any_number_of_workers_makes_the_same_files(road: Road, built: Any, tmp_path: Path, workshop: Any) -> None:
-    """Of 112 MB of web text and GSM8K: one process, and as many workers as there are cores."""
-    alone = Road(tmp_path, road.data)
-    for verb in ("curate", "build"):
-        assert alone.run(verb, "--workers", "0")["tasks_run"] > 10
-    for name in ("curated", "shards"):
-        one, other = (type(workshop)(found.root).hashes(name) for found in (alone, road))
-        assert one == other
-        assert len(one) > 20

@@ -56,7 +56,6 @@ def punctuation():
         (without_spaces, False),
         (without_spaces, True),
         (punctuation, False),
-        pytest.param(punctuation, True, marks=pytest.mark.alone),
     ],
 )
 @pytest.mark.measures

@@ -79,7 +79,7 @@ def told(root, event):
     return [found for found in map(orjson.loads, lines) if found["event"] == event]
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("workers", [2])
 def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poisoned, as_if_raised, workers):
     recipe = poisoned(a17=deadly.SEGFAULT)
     result = deadly.curate(recipe, workers)

@@ -182,9 +182,7 @@ def test_parts_and_partitions_change_nothing(workshop, request):
         check(run(shop, shuffled, {}, files=files), expected)
 
 
-@pytest.mark.parametrize(
-    "workers", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(4, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_workers_change_nothing(workshop, monkeypatch, workers):
     sources = corpora(3)
     alone = type(workshop)(workshop.root / "alone")
