@@ -36,11 +36,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=20 --durations-min=5
 
-# Two files at a time, which share what a file of tests makes once, then one by one those tests to which others beside
-# them matter. The second part runs if the first fails, too.
+# Three files at a time (one often waits), whose tests share what one of them makes, then one by one those tests to which
+# others beside them matter. The second part runs if the first fails, too.
 slow: setup
 	failed=0; \
-	$(BIN)/python -m pytest -m 'slow and not alone' -n 2 --dist loadfile --no-loadscope-reorder --durations=30 || failed=1; \
+	$(BIN)/python -m pytest -m 'slow and not alone' -n 3 --dist loadfile --no-loadscope-reorder --durations=30 || failed=1; \
 	$(BIN)/python -m pytest -m 'slow and alone' --durations=30 || failed=1; \
 	exit $$failed
 
