@@ -29,7 +29,11 @@ _OF_A_LEAF: Final = {**_OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper":
 
 
 def leaf(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A function for kernels alone: compiled into each that calls it; LLVM decides what is put in place."""
+    """A function for kernels alone: compiled into each that calls it; LLVM decides what is put in place.
+
+    Raises:
+        TypeError: Python calls it, now or later.
+    """
     return _leaf(function)
 
 

@@ -151,7 +151,7 @@ def test_a_second_curation_takes_no_more_than_to_load_the_code(road: Road, curat
     assert again == [{**curated, "tasks_run": 0}]
     assert curated["tasks_run"] > 10
     assert (road.root / "curated/events.jsonl").read_bytes() == events
-    assert taken < 2 * processor_time.of_loading()  # 1.2 times; the first took hundreds
+    assert taken < 2 * processor_time.of_loading()  # 0.9 to 1.05 times; the first took hundreds
 
 
 def test_what_is_trained_on_is_what_was_planned(road: Road, built: Any) -> None:
