@@ -79,10 +79,9 @@ def told(root, event):
     return [found for found in map(orjson.loads, lines) if found["event"] == event]
 
 
-@pytest.mark.parametrize("workers", [2])
-def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poisoned, as_if_raised, workers):
+def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poisoned, as_if_raised):
     recipe = poisoned(a17=deadly.SEGFAULT)
-    result = deadly.curate(recipe, workers)
+    result = deadly.curate(recipe, 2)
     out = corpus.root / "out"
     assert tables(out) == as_if_raised(recipe)
     ((identity, found),) = set_aside(out).items()
