@@ -14,7 +14,7 @@ export OMP_WAIT_POLICY ?= passive
 # Each process would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test slow gym lint typecheck bench clean
+.PHONY: setup demo test slow whole gym lint typecheck bench clean
 
 setup: $(STAMP)
 
@@ -43,6 +43,11 @@ slow: setup
 	$(BIN)/python -m pytest -m 'slow and not alone' -n 3 --dist loadfile --no-loadscope-reorder --durations=30 || failed=1; \
 	$(BIN)/python -m pytest -m 'slow and alone' --durations=30 || failed=1; \
 	exit $$failed
+
+# The same at the sizes that they were written for, which takes hours: millions of documents, files of gigabytes, corpora in
+# whole (`tests/sizes.py`).
+whole: setup
+	MIDTRAIN_WHOLE=1 $(MAKE) slow
 
 # The tasks of reasoning-gym with the library itself, in an environment above the other: one of its packages is compiled
 # from source, and it brings matplotlib. Elsewhere these tests are skipped.

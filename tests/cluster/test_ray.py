@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ import pytest
 from midtrain.pipelines import inputs
 
 from tests.cluster.processes import below, free_port, title, token
+from tests.sizes import whole_only
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1500)]
 
@@ -57,6 +59,38 @@ def test_workers_without_an_install_curate_and_build_the_same(workshop, undistur
         processes.start("-c", MAIN, "build", str(mixture), "--ray", head.address, **token(head.folder / "token"))
     )
     assert (said.code, workshop.hashes("shards")) == (0, undisturbed.hashes("shards")), said.err
+
+
+@whole_only
+def test_a_worker_that_is_killed_costs_its_task_alone(workshop, undisturbed, processes, head, start):
+    driver = start(head.address)
+    deadline, kill_again = time.monotonic() + 600, 0.0
+    while not any(event["event"] == "task_lost" for event in workshop.events("out")):
+        assert time.monotonic() < deadline
+        if driver.poll() is not None:  # before a worker could be killed at work
+            assert processes.end(driver).code == 0
+            shutil.rmtree(workshop.root / "out")
+            driver, kill_again = start(head.address), 0.0
+        if time.monotonic() > kill_again and (busy := head.busy()):  # the task of the last one may just have ended
+            os.kill(busy[0], signal.SIGKILL)
+            kill_again = time.monotonic() + 5
+        time.sleep(0.01)
+    said = processes.end(driver)
+    assert (said.code, workshop.hashes("out")) == (0, undisturbed.hashes("out")), said.err
+    lost = [event for event in workshop.events("out") if event["event"] == "task_lost"]
+    assert all("WorkerCrashedError" in event["why"] for event in lost)
+
+
+@whole_only
+def test_a_killed_driver_goes_on_where_it_stopped(workshop, undisturbed, processes, head, start, wait_until):
+    driver = start(head.address)
+    wait_until(lambda: len(workshop.finished("out")) >= 5, 400)
+    processes.kill(driver, whole_group=False)
+    before = set(workshop.finished("out"))
+    said = processes.end(start(head.address))
+    assert (said.code, workshop.hashes("out")) == (0, undisturbed.hashes("out")), said.err
+    finished = workshop.finished("out")
+    assert len(finished) == len(set(finished)) > len(before)
 
 
 def test_a_run_whose_node_is_gone_ends_and_goes_on_elsewhere(workshop, undisturbed, processes, mortal_head, wait_until):

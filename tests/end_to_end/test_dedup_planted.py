@@ -24,6 +24,7 @@ from tests.planted import corpus, edits
 from tests.planted.definition import Alike, raw_characters, raw_words
 from tests.planted.outcome import Outcome, hash_of, kept_ids, outcome, rank
 from tests.planted.wording import LANGUAGES, UNSPACED
+from tests.sizes import sized
 
 THRESHOLD = 0.8
 CLEAR = 0.82  # planted pairs of so much Jaccard and more are to be found
@@ -207,6 +208,7 @@ def test_another_definition_agrees(planted, found):
 DIVISIONS = {
     "one worker, small partitions": (2, 2, 1_500_000, 1, True),
     "four workers, many tasks": (3, 4, 500_000, 4, False),
+    **sized({"two workers": (2, 4, 500_000, 2, False), "four workers, few tasks": (4, 1, 2_000_000, 4, False)}, {}),
 }
 
 

@@ -20,6 +20,8 @@ import zstandard
 from midtrain.manifest import Manifest
 from midtrain.pipelines.read_parts import read_part
 
+from tests.sizes import sized
+
 STEPS = [
     {"url": {"domains": ["blocked.example"]}},
     {"language": {"keep": ["en"]}},
@@ -279,7 +281,7 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(
-    "flags", [*FLAGS[:2], *(pytest.param(*one.values, marks=pytest.mark.slow) for one in FLAGS[3:])]
+    "flags", [*FLAGS[:2], *(pytest.param(*one.values, marks=pytest.mark.slow) for one in FLAGS[sized(2, 3) :])]
 )
 @pytest.mark.parametrize("damage", DAMAGES, ids=lambda one: one.name)
 def test_a_damaged_file_ends_the_run_and_mended_the_run_goes_on(

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -41,22 +42,26 @@ def published() -> ModuleType:
     return module
 
 
-def theirs(published: ModuleType, texts: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """What datatrove's chain keeps of the texts, and its reason for each other one."""
+@pytest.fixture(scope="module")
+def theirs(published: ModuleType) -> Callable[[dict[str, str]], tuple[dict[str, str], dict[str, str]]]:
+    """What datatrove's chain keeps of texts, and its reason for each other one; a text is judged once."""
     chain = (
         GopherRepetitionFilter(),
         GopherQualityFilter(),
         C4QualityFilter(filter_no_terminal_punct=False),
         FineWebQualityFilter(),
     )
-    kept, reasons = {}, {}
-    for identity, text in texts.items():
-        verdict = published.their_verdict(chain, Document(text=text, id=identity))
-        if verdict.reason == published.KEPT:
-            kept[identity] = verdict.text
-        else:
-            reasons[identity] = verdict.reason
-    return kept, reasons
+    verdicts: dict[str, Any] = {}
+
+    def judged(texts: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        for identity, text in texts.items():
+            if identity not in verdicts:
+                verdicts[identity] = published.their_verdict(chain, Document(text=text, id=identity))
+        found = {identity: verdicts[identity] for identity in texts}
+        kept = {identity: one.text for identity, one in found.items() if one.reason == published.KEPT}
+        return kept, {identity: one.reason for identity, one in found.items() if identity not in kept}
+
+    return judged
 
 
 def reason(published: ModuleType, row: dict[str, Any]) -> str:
@@ -69,7 +74,12 @@ def reason(published: ModuleType, row: dict[str, Any]) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("scores", [(), ("--scores",)], ids=["plain", "scores"])
 def test_the_published_recipe_decides_as_datatrove(
-    published: ModuleType, tmp_path: Path, midtrain: Any, monkeypatch: pytest.MonkeyPatch, scores: tuple[str, ...]
+    published: ModuleType,
+    theirs: Callable[[dict[str, str]], tuple[dict[str, str], dict[str, str]]],
+    tmp_path: Path,
+    midtrain: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    scores: tuple[str, ...],
 ) -> None:
     data = os.environ.get("MIDTRAIN_DATA")
     if not data:
@@ -100,7 +110,7 @@ def test_the_published_recipe_decides_as_datatrove(
     by_rules = {row["id"]: row for row in dropped if row["step"] in RULE_SETS}
     texts = {one: text for one, text in texts_of(Path(data)).items() if one in kept or one in by_rules}
     assert len(texts) == len(kept) + len(by_rules) > 400
-    their_kept, their_reasons = theirs(published, texts)
+    their_kept, their_reasons = theirs(texts)
     assert {identity: reason(published, row) for identity, row in by_rules.items()} == their_reasons
     assert kept == their_kept
     assert min(Counter(row["step"] for row in by_rules.values()).values()) > 20

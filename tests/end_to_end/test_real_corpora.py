@@ -2,8 +2,10 @@
 
 import gzip
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,10 @@ from midtrain.mixtures.built import Built
 from midtrain.trainer import metrics
 
 from tests import processor_time
+from tests.sizes import whole_only
 
 EXAMPLE = Path(__file__).parents[2] / "examples/web_gsm8k"
+CLOCK = {"seconds", "tokens_per_second"}
 PATIENCE = 1200  # seconds that one command may take on a machine that is busy elsewhere
 SHORT = (
     *("--set", "phases.0.steps=35", "--set", "phases.0.schedule.warmup=5"),
@@ -194,6 +198,11 @@ def steps_of(run: Path) -> list[dict[str, Any]]:
     return [row for row in metrics.rows(run / "metrics.jsonl") if row["kind"] == "step"]
 
 
+def comparable(run: Path) -> list[dict[str, Any]]:
+    """All rows without what a clock measured."""
+    return [{key: row[key] for key in row if key not in CLOCK} for row in metrics.rows(run / "metrics.jsonl")]
+
+
 def test_the_loss_falls(road: Road, trained: Any) -> None:
     rows = steps_of(road.root / "run")
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
@@ -218,6 +227,26 @@ def test_the_run_is_on_record(road: Road, trained: Any) -> None:
         assert 0 < last < first < 8
 
 
+@whole_only
+def test_a_run_killed_in_either_phase_goes_on_bitwise_the_same(road: Road, trained: Any) -> None:
+    killed = road.root / "killed"
+    for at in (13, 41):  # behind the checkpoints of steps 10 and 40; some steps are left to be killed in
+        resume = ["--resume"] if killed.exists() else []
+        command = road.command("train", *SHORT, "--set", f"output={killed}", *resume)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while not (killed / "metrics.jsonl").exists() or len(steps_of(killed)) < at:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert len(steps_of(killed)) < STEPS
+    resumed = road.run("train", *SHORT, "--set", f"output={killed}", "--resume")
+    assert resumed["step"] == STEPS
+    assert comparable(killed) == comparable(road.root / "run")
+
+
 def test_both_sources_are_measured_in_bits_per_byte(road: Road, trained: Any) -> None:
     said = road.said(sys.executable, "-m", "midtrain", "eval", "run")
     header, *lines = said.splitlines()
@@ -233,3 +262,15 @@ def test_text_is_generated(road: Road, trained: Any) -> None:
     assert any(character.isalpha() for character in said[0])
     reply = road.said(sys.executable, "-m", "midtrain", "generate", "run", "What is 2 + 3?", "--max-new-tokens", "20")
     assert reply.strip()
+
+
+@whole_only
+def test_any_number_of_workers_makes_the_same_files(road: Road, built: Any, tmp_path: Path, workshop: Any) -> None:
+    """Of 112 MB of web text and GSM8K: one process, and as many workers as there are cores."""
+    alone = Road(tmp_path, road.data)
+    for verb in ("curate", "build"):
+        assert alone.run(verb, "--workers", "0")["tasks_run"] > 10
+    for name in ("curated", "shards"):
+        one, other = (type(workshop)(found.root).hashes(name) for found in (alone, road))
+        assert one == other
+        assert len(one) > 20

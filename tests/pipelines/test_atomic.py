@@ -16,7 +16,9 @@ from midtrain.mixtures.built import Built
 from midtrain.pipelines.verification import verify, vouched
 from midtrain.progress import Progress
 
-KILLS = 12
+from tests.sizes import sized
+
+KILLS = sized(24, 6)
 
 
 def hashes(output: Path) -> dict[str, str]:

@@ -15,6 +15,8 @@ from midtrain.pipelines.output import Output
 from midtrain.pipelines.verification import verify
 from midtrain.progress import Progress
 
+from tests.sizes import sized
+
 BESIDE = ("events/", "inputs.json", "recipe.yaml", ".lock")
 DRIVER = """
 import os
@@ -29,7 +31,7 @@ if __name__ == "__main__":  # workers import the main module too
 """
 
 # Where what is ours is looked at, and no answer of a store's own.
-ONE = pytest.mark.parametrize("bucket", ["seaweedfs"], indirect=True)
+ONE = pytest.mark.parametrize("bucket", sized(["moto", "seaweedfs"], ["seaweedfs"]), indirect=True)
 
 
 @pytest.fixture
@@ -117,7 +119,13 @@ def test_scores_decisions_and_explanations_come_from_a_bucket(corpus, small_task
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("bucket", "how"), [("moto", ("--workers", "2")), ("seaweedfs", ("--ray", "local"))], indirect=["bucket"]
+    ("bucket", "how"),
+    [
+        ("moto", ("--workers", "2")),
+        ("seaweedfs", ("--ray", "local")),
+        *sized([("moto", ("--ray", "local")), ("seaweedfs", ("--workers", "2"))], []),
+    ],
+    indirect=["bucket"],
 )
 def test_other_processes_write_the_same(corpus, reference, bucket, processes, how):
     said = processes.end(start(corpus, processes, in_bucket(corpus, bucket), *how))

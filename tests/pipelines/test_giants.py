@@ -11,6 +11,8 @@ import orjson
 import pytest
 from midtrain import storage
 
+from tests.sizes import sized
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif("MIDTRAIN_DATA" not in os.environ, reason="MIDTRAIN_DATA names no corpora"),
@@ -56,6 +58,7 @@ def punctuation():
         (without_spaces, False),
         (without_spaces, True),
         (punctuation, False),
+        *sized([(punctuation, True)], []),
     ],
 )
 @pytest.mark.measures

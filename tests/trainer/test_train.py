@@ -27,6 +27,8 @@ from midtrain.trainer.session import Session
 from midtrain.trainer.train import train
 from midtrain.yaml_document import override, parse
 
+from tests.sizes import sized
+
 FakeMixture = runpy.run_path(str(Path(__file__).with_name("fake_mixture.py")))["FakeMixture"]
 SCRIPT = Path(__file__).with_name("train_fake.py")
 
@@ -196,7 +198,7 @@ def test_killed_and_resumed_it_is_bitwise_the_same_run(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attempt", range(2))
+@pytest.mark.parametrize("attempt", range(sized(4, 2)))
 def test_killed_again_and_again(undisturbed, tmp_path, attempt):
     rng = random.Random(attempt)
     kills = sorted(rng.sample(range(1, STEPS - 1), 4))

@@ -19,6 +19,8 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.sizes import sized
+
 Check = Callable[[Sequence[str]], None]
 Tokens = Callable[[Sequence[str]], list[list[str]]]
 
@@ -245,6 +247,7 @@ def test_spacy_is_not_imported() -> None:
 def test_every_code_point_in_places_where_it_counts(check_chunks: Check, place: str) -> None:
     points = [point for point in range(0x20000) if not 0xD800 <= point < 0xE000 and not chr(point).isspace()]
     points += range(0x20000, 0x110000, 0x61)
+    points = points[len(place) % 2 :: sized(1, 2)]
     check_chunks([place.format(chr(point)) for point in points])
 
 
@@ -256,7 +259,7 @@ def _texts(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.slow
-def test_a_million_unique_chunks_of_the_real_corpora(check_chunks: Check) -> None:
+def test_unique_chunks_of_the_real_corpora(check_chunks: Check) -> None:
     folder = os.environ.get("MIDTRAIN_DATA")
     if not folder:
         pytest.skip("MIDTRAIN_DATA names no folder of real corpora")
@@ -265,7 +268,7 @@ def test_a_million_unique_chunks_of_the_real_corpora(check_chunks: Check) -> Non
     chunks = list(unique)
     random.Random(1).shuffle(chunks)
     assert len(chunks) > 1_000_000
-    for first in range(0, 1_050_000, 10_000):
+    for first in range(0, sized(1_050_000, 150_000), 10_000):
         check_chunks(chunks[first : first + 10_000])
 
 

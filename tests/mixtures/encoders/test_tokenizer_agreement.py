@@ -1,7 +1,7 @@
 """Ids of all real corpora, held to each tokenizer's own library: the same for every document.
 
-The libraries take half an hour for all tokenizers and documents, so the slow test takes every 24th document, from
-another first one for each tokenizer, unless MIDTRAIN_EVERY_DOCUMENT is set.
+The libraries take half an hour for all tokenizers and documents, so the slow test takes every 48th document, from
+another first one for each tokenizer, unless the whole is asked for.
 """
 
 import gzip
@@ -23,11 +23,13 @@ from midtrain.mixtures.encoders.sentencepiece_files import Prefixed, SentencePie
 from midtrain.mixtures.tokenizer_training import train
 from midtrain.mixtures.tokenizers import Tokenizer
 
+from tests.sizes import sized
+
 Encode = Callable[[list[str]], list[list[int]]]
 KINDS = ["gpt2", "qwen1_2.5", "deepseek_v4", "cl100k_base", "tekken_240911", "mistral_v1", "trained"]
 FOLDERS = ("text", "cot", "multilingual", "eval")
 BATCH_BYTES = 2_000_000
-STRIDE = 1 if os.environ.get("MIDTRAIN_EVERY_DOCUMENT") else 24
+STRIDE = sized(1, 48)
 
 
 def corpora() -> list[Path]:

@@ -20,6 +20,8 @@ from midtrain.pipelines import exchange
 from midtrain.pipelines.duplicates import sizes
 from midtrain.pipelines.duplicates.members import _MEMBERS
 
+from tests.sizes import sized
+
 PROGRAM = Path(__file__).parents[1] / "one_component.py"
 sys.path.append(str(PROGRAM.parent))
 from one_component import stage  # noqa: E402
@@ -98,15 +100,16 @@ def measured(folder, documents):
 
 @pytest.mark.slow
 @pytest.mark.measures
-def test_a_component_of_three_million_documents_takes_what_one_of_a_tenth_does(tmp_path):
+def test_a_component_of_millions_of_documents_takes_what_one_of_a_tenth_does(tmp_path):
+    documents = sized(3_000_000, 900_000)
     if shutil.disk_usage(tmp_path).free < 8 << 30:
         pytest.skip("no room for the component")
-    small, large = measured(tmp_path / "small", 300_000), measured(tmp_path / "large", 3_000_000)
-    assert large["documents"] == 3_000_000
-    assert large["duplicates"] == 2_000_000  # two of three are the same
-    assert large["cluster_sizes"] == {"3": 1_000_000}
+    small, large = measured(tmp_path / "small", documents // 10), measured(tmp_path / "large", documents)
+    assert large["documents"] == documents
+    assert large["duplicates"] == documents // 3 * 2  # two of three are the same
+    assert large["cluster_sizes"] == {"3": documents // 3}
     print(small["peak"] >> 20, large["peak"] >> 20, large["planned"] >> 20)
     assert small["planned"] == large["planned"]  # nothing of it grows
     assert large["peak"] <= large["planned"]
-    # Keys alone of the larger one are 336 MB; the smaller one has files already.
+    # Keys alone of the larger one are 112 bytes a document; the smaller one has files already.
     assert large["peak"] - small["peak"] < 32 << 20

@@ -14,6 +14,8 @@ from midtrain.filters.texts import hash_texts
 from midtrain.pipelines import inputs
 from midtrain.pipelines.duplicates import sizes
 
+from tests.sizes import sized
+
 VOCABULARY = [f"word{number}" for number in range(3000)]
 
 
@@ -182,7 +184,9 @@ def test_parts_and_partitions_change_nothing(workshop, request):
         check(run(shop, shuffled, {}, files=files), expected)
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "workers", [1, *(pytest.param(workers, marks=pytest.mark.slow) for workers in sized((2, 4), (4,)))]
+)
 def test_workers_change_nothing(workshop, monkeypatch, workers):
     sources = corpora(3)
     alone = type(workshop)(workshop.root / "alone")
@@ -262,7 +266,7 @@ def test_a_run_that_dies_in_any_stage_goes_on_to_the_same_files(workshop, dying,
     total = writes()
     stages = {path.name for path in (reference_shop.root / "out" / "stages").iterdir()}
     assert len(stages) == 3  # what was read, the choice, what is left
-    for at in range(3 if behind else 4, total, max(total // 12, 1)):
+    for at in range(3 if behind else 4, total, max(total // sized(12, 5), 1)):
         shutil.rmtree(workshop.root / "out", ignore_errors=True)
         dying(at, behind)
         with pytest.raises(BaseException, match=r"^$") as death:
