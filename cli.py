@@ -267,13 +267,14 @@ app.add_typer(cli_lineage.app)
 def demo(
     output: Annotated[str, typer.Argument(metavar="FOLDER", help="Where everything goes.")] = "out/demo",
     seed: Annotated[int, typer.Option(min=0, help="Of the mixture and the models.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="One family of problems, half the training.")] = False,
     overwrite: Overwrite = False,
 ) -> None:
     """Runs the demo."""
     cli_train.needs_torch()
     from .demo import run as demo_run
 
-    demo_run.run(output, seed, overwrite)
+    demo_run.run(output, seed, overwrite, demo_run.QUICK if quick else demo_run.WHOLE)
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ EXPECTED = {
     "after": 15.0,
 }
 """Seconds of each step on two cores of a server of 2023, the kernels' first compilation included."""
+HALVED = ("pretrain", "midtrain", "after", "before")  # steps that a quick demo has half of
 LOOK_EVERY = 0.5  # seconds between looks at a running command
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
@@ -58,9 +59,10 @@ class Command:
 class Timetable:
     """Runs the steps in turn and tells how long the rest will take."""
 
-    def __init__(self) -> None:
+    def __init__(self, quick: bool = False) -> None:
         self.started = time.monotonic()
-        self.todo = dict(EXPECTED)
+        self.expected = {step: cost / 2 if quick and step in HALVED else cost for step, cost in EXPECTED.items()}
+        self.todo = dict(self.expected)
         self.live = sys.stderr.isatty()
         self._said = 0.0
         self._open = False
@@ -82,7 +84,7 @@ class Timetable:
     def left(self, step: str = "", share: float = 0.0) -> float:
         """Seconds to the end, when `share` of a step is done."""
         rest = sum(self.todo.values()) - self.todo.get(step, 0.0) * share
-        past = sum(EXPECTED.values()) - rest
+        past = sum(self.expected.values()) - rest
         pace = self.elapsed() / past if past > 10 else 1.0
         return rest * pace
 
@@ -134,7 +136,7 @@ class Timetable:
             if failed is not None or None not in codes:
                 return failed
             time.sleep(LOOK_EVERY)
-            waited = min((time.monotonic() - began) / EXPECTED[step], 0.95)
+            waited = min((time.monotonic() - began) / self.expected[step], 0.95)
             shares = [_share(command) for command in commands]
             self._show(step, min(waited if share is None else share for share in shares))
 

@@ -21,9 +21,21 @@ from .corpus import write_corpus
 from .results import MIXTURE_SOURCES, TEXT_SOURCES, Results, losses
 
 HERE = Path(__file__).parent
-TASKS = ("modular_chain", "word_problem")
 PROBLEMS = 250  # held-out problems of each family
 MARK = ".midtrain-demo"  # what tells a folder of ours, which may be replaced, from any other
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is learned: families of problems, and tokens of each phase, None for those of the YAML files."""
+
+    tasks: tuple[str, ...]
+    phases: tuple[str, ...] | None = None
+
+
+WHOLE = Size(("modular_chain", "word_problem"))
+QUICK = Size(("modular_chain",), ("240K", "720K", "720K"))
+"""Half of it: with one family to learn, half of the tokens do; fewer do not (docs/log.md)."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +64,14 @@ class Paths:
         return self.root / "runs" / name
 
 
-def run(output: str, seed: int, overwrite: bool) -> None:
+def run(output: str, seed: int, overwrite: bool, size: Size = WHOLE) -> None:
     """Runs the demo and prints its table.
 
     Args:
         output: the folder that everything goes to.
         seed: of the mixture and the models.
         overwrite: whether an earlier demo in the folder may be replaced.
+        size: how much is learned.
 
     Raises:
         ConfigError: the folder is taken, or a package is missing.
@@ -68,9 +81,9 @@ def run(output: str, seed: int, overwrite: bool) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the commands end with the demo
     paths = Paths(Path(output))
     _claim(paths.root, overwrite)
-    times = Timetable()
+    times = Timetable(quick=size is QUICK)
     try:
-        results = _road(paths, seed, times)
+        results = _road(paths, seed, times, size)
     finally:
         times.close()
     checks = claims.check(results)
@@ -102,17 +115,17 @@ def _claim(root: Path, overwrite: bool) -> None:
         ) from None
 
 
-def _road(paths: Paths, seed: int, times: Timetable) -> Results:
+def _road(paths: Paths, seed: int, times: Timetable, size: Size) -> Results:
     times.say("writing this machine's own text: documentation topics, docstrings, READMEs")
     write_corpus(paths.raw)
     times.done("corpus")
-    curated = times.run("curate", _curate(paths))
-    built = times.run("build", _build(paths, seed))
+    curated = times.run("curate", _curate(paths, size))
+    built = times.run("build", _build(paths, seed, size))
     times.run("pretrain", _train(paths, "pretrain", seed, built))
-    before = times.run("before", _evaluate(paths, "pretrain", "answer"))
+    before = times.run("before", _evaluate(paths, "pretrain", "answer", size))
     times.run_beside("midtrain", [_train(paths, name, seed, built) for name in ("midtrain", "control")])
     after, control = times.run_beside(
-        "after", [_evaluate(paths, "midtrain", "reasoning"), _evaluate(paths, "control", "answer")]
+        "after", [_evaluate(paths, "midtrain", "reasoning", size), _evaluate(paths, "control", "answer", size)]
     )
     curves = {name: losses(paths.run(name)) for name in ("pretrain", "midtrain", "control")}
     return Results(curated, built, before, after, control, curves)
@@ -122,14 +135,20 @@ def _settings(**values: Any) -> list[str]:
     return [part for key, value in values.items() for part in ("--set", f"{key.replace('__', '.')}={value}")]
 
 
-def _curate(paths: Paths) -> Command:
-    sources = {f"sources__{i}__path": paths.raw / f"{name}.jsonl" for i, name in enumerate(TEXT_SOURCES)}
-    return Command("curate", HERE / "recipe.yaml", _settings(output=paths.curated, **sources))
+def _curate(paths: Paths, size: Size) -> Command:
+    changed: dict[str, Any] = {"output": paths.curated}
+    changed |= {f"sources__{i}__path": paths.raw / f"{name}.jsonl" for i, name in enumerate(TEXT_SOURCES)}
+    if size is not WHOLE:
+        generated = range(len(TEXT_SOURCES), len(TEXT_SOURCES) + len(MIXTURE_SOURCES) - 1)
+        changed |= {f"sources__{i}__tasks": f"[{', '.join(size.tasks)}]" for i in generated}
+    return Command("curate", HERE / "recipe.yaml", _settings(**changed))
 
 
-def _build(paths: Paths, seed: int) -> Command:
-    documents = {f"sources__{i}__documents": paths.curated for i in range(len(MIXTURE_SOURCES))}
-    return Command("build", HERE / "mixture.yaml", _settings(output=paths.shards, seed=seed, **documents))
+def _build(paths: Paths, seed: int, size: Size) -> Command:
+    changed: dict[str, Any] = {"output": paths.shards, "seed": seed}
+    changed |= {f"sources__{i}__documents": paths.curated for i in range(len(MIXTURE_SOURCES))}
+    changed |= {f"phases__{i}__tokens": tokens for i, tokens in enumerate(size.phases or ())}
+    return Command("build", HERE / "mixture.yaml", _settings(**changed))
 
 
 def _train(paths: Paths, name: str, seed: int, built: dict[str, Any]) -> Command:
@@ -140,7 +159,7 @@ def _train(paths: Paths, name: str, seed: int, built: dict[str, Any]) -> Command
     return Command("train", HERE / f"{name}.yaml", settings, paths.run(name) / "metrics.jsonl", total)
 
 
-def _evaluate(paths: Paths, name: str, prompt: str) -> Command:
-    tasks = [part for task in TASKS for part in ("--task", task)]
+def _evaluate(paths: Paths, name: str, prompt: str, size: Size) -> Command:
+    tasks = [part for task in size.tasks for part in ("--task", task)]
     options = [*tasks, "--prompt", prompt, "--samples", str(PROBLEMS), "--max-new-tokens", "96"]
     return Command("eval", paths.run(name), options)

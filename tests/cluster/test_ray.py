@@ -17,6 +17,8 @@ from tests.sizes import whole_only
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1500)]
 
 SMALL_SPLIT = 2_000  # bytes: tasks enough to be killed among them
+# Workers without an install compile what they run: of all rule sets this one has the least.
+STEPS = [{"length": {"sources": ["a", "b"], "min_chunks": 30}}, {"exact_dedup": {}}]
 MAIN = f"""
 import sys
 from midtrain import cli
@@ -34,14 +36,14 @@ def undisturbed(workshop, monkeypatch):
     workshop.corpus()
     workshop.jsonl("a.jsonl", workshop.records("a", workshop.texts(400, seed=3)))
     other = workshop.twin("other")
-    other.curate(workers=0)
+    other.curate(workers=0, steps=STEPS)
     return other
 
 
 @pytest.fixture
 def start(workshop, processes, head):
     """Starts a curation on a cluster."""
-    recipe = workshop.yaml("recipe.yaml", workshop.recipe())
+    recipe = workshop.yaml("recipe.yaml", workshop.recipe(steps=STEPS))
     shown = token(head.folder / "token")
     return lambda address: processes.start("-c", MAIN, "curate", str(recipe), "--ray", address, **shown)
 
@@ -94,7 +96,7 @@ def test_a_killed_driver_goes_on_where_it_stopped(workshop, undisturbed, process
 
 
 def test_a_run_whose_node_is_gone_ends_and_goes_on_elsewhere(workshop, undisturbed, processes, mortal_head, wait_until):
-    recipe = str(workshop.yaml("recipe.yaml", workshop.recipe()))
+    recipe = str(workshop.yaml("recipe.yaml", workshop.recipe(steps=STEPS)))
     shown = token(mortal_head.folder / "token")
     command = ("-c", MAIN, "curate", recipe, "--ray", mortal_head.address, "--stall", "0.6")
     driver = processes.start(*command, **shown)
@@ -114,7 +116,7 @@ def test_a_run_whose_node_is_gone_ends_and_goes_on_elsewhere(workshop, undisturb
 @pytest.mark.measures
 def test_no_cluster_at_the_address_is_said_at_once(workshop, midtrain):
     workshop.corpus()
-    recipe = workshop.yaml("recipe.yaml", workshop.recipe())
+    recipe = workshop.yaml("recipe.yaml", workshop.recipe(steps=STEPS))
     for address, what in ((f"127.0.0.1:{free_port()}", "no Ray cluster answers"), ("nowhere", "is no address")):
         started = time.monotonic()
         said = midtrain("curate", recipe, "--ray", address)
@@ -126,7 +128,7 @@ def test_no_cluster_at_the_address_is_said_at_once(workshop, midtrain):
 
 def test_a_token_that_is_refused_is_said_with_what_to_set(workshop, processes, head, tmp_path):
     workshop.corpus()
-    recipe = workshop.yaml("recipe.yaml", workshop.recipe())
+    recipe = workshop.yaml("recipe.yaml", workshop.recipe(steps=STEPS))
     (tmp_path / "token").write_text("0" * 64)
     said = processes.end(
         processes.start("-c", MAIN, "curate", str(recipe), "--ray", head.address, **token(tmp_path / "token"))

@@ -19,6 +19,8 @@ from midtrain.mixtures import schema
 from midtrain.pipelines import recipe
 from midtrain.trainer.run import InitFrom, RunConfig
 
+from tests.sizes import sized
+
 CPU_SECONDS = 30 * 60  # 510 were measured; there are machines whose cores do 40 % of that one's
 PATIENCE = 60 * 60  # seconds; a machine that is busy elsewhere
 
@@ -28,7 +30,7 @@ def road(results: Callable[..., Results], monkeypatch: pytest.MonkeyPatch) -> li
     """Puts results in place of the road to them; returns the folders that it was asked for."""
     asked: list[demo.Paths] = []
 
-    def stand_in(paths: demo.Paths, seed: int, times: Any) -> Results:
+    def stand_in(paths: demo.Paths, seed: int, times: Any, size: Any) -> Results:
         asked.append(paths)
         return results()
 
@@ -80,7 +82,7 @@ def test_an_empty_folder_is_as_good_as_none(road: Any, tmp_path: Path, capsys: p
 def test_a_claim_that_does_not_hold_fails_the_demo_and_leaves_the_report(
     road: Any, results: Callable[..., Results], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo, "_road", lambda paths, seed, times: results(after=results().before))
+    monkeypatch.setattr(demo, "_road", lambda paths, seed, times, size: results(after=results().before))
     with pytest.raises(RunError, match=r"after midtraining at least 85% \(seen: 12\.0%\)") as wrong:
         demo.run(str(tmp_path / "demo"), 0, False)
     assert wrong.value.exit_code == 1
@@ -103,7 +105,7 @@ BUILT = {"rows": [{"phase": phase, "tokens": 100} for phase in ("pretrain", "mid
 
 def test_every_command_works_in_the_demos_folder_alone(tmp_path: Path) -> None:
     paths = demo.Paths(tmp_path)
-    curate, build = load(demo._curate(paths)), load(demo._build(paths, 5))
+    curate, build = load(demo._curate(paths, demo.WHOLE)), load(demo._build(paths, 5, demo.WHOLE))
     assert curate.output == str(paths.curated)
     assert [source.path for source in curate.sources if source.path] == [
         str(paths.raw / f"{name}.jsonl") for name in TEXT_SOURCES
@@ -118,7 +120,8 @@ def test_every_command_works_in_the_demos_folder_alone(tmp_path: Path) -> None:
         assert [phase.phase for phase in run.phases] == [name]
 
 
-def test_midtraining_and_its_control_differ_in_nothing_but_their_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [demo.WHOLE, demo.QUICK])
+def test_midtraining_and_its_control_differ_in_nothing_but_their_data(tmp_path: Path, size: demo.Size) -> None:
     paths = demo.Paths(tmp_path)
     one, other = (load(demo._train(paths, name, 0, BUILT)).model_dump() for name in ("midtrain", "control"))
     for run in (one, other):
@@ -126,11 +129,24 @@ def test_midtraining_and_its_control_differ_in_nothing_but_their_data(tmp_path: 
             run.pop(key)
         run["phases"][0].pop("phase")
     assert one == other
-    phases = {phase.name: phase for phase in load(demo._build(paths, 0)).phases}
+    phases = {phase.name: phase for phase in load(demo._build(paths, 0, size)).phases}
     assert phases["midtrain"].tokens == phases["control"].tokens
     assert phases["midtrain"].sequence_length == phases["control"].sequence_length
     assert phases["midtrain"].entries()["text"] == phases["control"].entries()["text"]
     assert phases["midtrain"].entries()["worked"].share == phases["control"].entries()["twins"].share
+
+
+def test_a_quick_demo_learns_one_family_from_half_the_tokens(tmp_path: Path) -> None:
+    paths = demo.Paths(tmp_path)
+    whole, quick = (load(demo._curate(paths, size)) for size in (demo.WHOLE, demo.QUICK))
+    assert len(whole.sources) == len(TEXT_SOURCES) + len(MIXTURE_SOURCES) - 1
+    for one, other in zip(whole.sources, quick.sources, strict=True):
+        assert one.tasks == (demo.WHOLE.tasks if one.tasks else one.tasks)
+        assert other == one.model_copy(update={"tasks": demo.QUICK.tasks} if one.tasks else {})
+    whole, quick = (load(demo._build(paths, 0, size)) for size in (demo.WHOLE, demo.QUICK))
+    for one, other in zip(whole.phases, quick.phases, strict=True):
+        assert other.tokens < 0.5 * one.tokens
+        assert other == one.model_copy(update={"tokens": other.tokens})
 
 
 def test_progress_is_told_by_the_runs_own_tokens(tmp_path: Path) -> None:
@@ -139,10 +155,11 @@ def test_progress_is_told_by_the_runs_own_tokens(tmp_path: Path) -> None:
     assert command.total == 200
 
 
-def test_enough_problems_of_every_family_are_asked(tmp_path: Path) -> None:
-    command = demo._evaluate(demo.Paths(tmp_path), "midtrain", "reasoning")
+@pytest.mark.parametrize("size", [demo.WHOLE, demo.QUICK])
+def test_enough_problems_of_every_family_are_asked(tmp_path: Path, size: demo.Size) -> None:
+    command = demo._evaluate(demo.Paths(tmp_path), "midtrain", "reasoning", size)
     pairs = list(zip(command.options, command.options[1:], strict=False))
-    assert [value for flag, value in pairs if flag == "--task"] == list(demo.TASKS)
+    assert [value for flag, value in pairs if flag == "--task"] == list(size.tasks)
     assert ("--prompt", "reasoning") in pairs
     assert int(dict(pairs)["--samples"]) >= 200
 
@@ -172,8 +189,8 @@ def test_a_terminated_demo_ends_its_commands(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(PATIENCE)
-def test_the_whole_demo_holds_its_claims(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "midtrain", "demo", str(tmp_path / "demo")]
+def test_its_claims_hold(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "midtrain", "demo", str(tmp_path / "demo"), *sized([], ["--quick"])]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert process.stdout is not None
     said = process.stdout.read()

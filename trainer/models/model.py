@@ -57,6 +57,12 @@ class Losses:
     routed: Routed
 
 
+def _embedding(rows: int, columns: int) -> nn.Embedding:
+    """nn.Embedding, which on the meta device would import torch's compiler, .7 s, to draw what is not there."""
+    weight = torch.empty(rows, columns)
+    return nn.Embedding(rows, columns, _weight=weight if weight.is_meta else None)
+
+
 class MoEModel(nn.Module):
     """The decoder with tied embeddings.
 
@@ -79,7 +85,7 @@ class MoEModel(nn.Module):
             )
         self.config = config
         self.kernels = kernels
-        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.embed_tokens = _embedding(config.vocab_size, config.hidden_size)
         self.input_hidden_states_scale = nn.Parameter(torch.ones(config.hidden_size))
         self.input_hidden_states_bias = nn.Parameter(torch.zeros(config.hidden_size))
         self.layers = nn.ModuleList(Block(config, layer, kernels) for layer in range(config.num_layers))
