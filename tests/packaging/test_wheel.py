@@ -44,7 +44,7 @@ sources:
   - {name: web, path: web.jsonl}
   - {name: chains, format: generated, tasks: [modular_chain], steps: [2, 3], count: 50}
 steps:
-  - gopher_quality: {sources: [web], min_words: 5}
+  - length: {sources: [web], min_chunks: 5}
   - exact_dedup: {}
 """
 
@@ -161,4 +161,4 @@ def test_workers_run_from_the_wheel_too(installed: Path, tmp_path: Path) -> None
     counts = json.loads(ended.stdout)["funnel"][-1]["sources"]
     assert (counts["web"]["kept"], counts["chains"]["kept"]) == (60, 50)
     # The kernels were compiled by a worker, into the folder of the module that it had imported.
-    assert list((installed / "midtrain/filters/kernels/__pycache__").glob("quality_kernels.*.nbi"))
+    assert list((installed / "midtrain/filters/kernels/__pycache__").glob("length_kernels.*.nbi"))

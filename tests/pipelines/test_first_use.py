@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.sizes import whole_only
+
 pytestmark = pytest.mark.slow
 
 FIRST, LATER = 180, 20  # seconds of one core; 41 to 51 were measured, and 60 are the target of a machine at rest
@@ -66,6 +68,7 @@ def test_the_first_use_takes_about_a_minute_at_most_and_the_workers_share_it(wor
 
 
 @pytest.mark.measures
+@whole_only
 def test_a_plan_that_compiles_foresees_the_memory_of_one_that_does_not(workshop, processes):
     texts = ["".join(PROSE.format(f"{row}{number}") for number in range(40)) for row in range(200)]
     sources = [{"name": "a", "path": str(workshop.jsonl("a.jsonl", [{"text": text} for text in texts]))}]

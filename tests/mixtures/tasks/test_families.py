@@ -78,7 +78,7 @@ def test_a_family_has_more_than_a_million_problems(name: str) -> None:
     """Of n problems drawn independently, n^2 / (2 size) pairs or more are alike on average, fewest where all are as
     likely: so pairs bound the size from below. Cores are compared, and wording does not count."""
     family, rng = task(name), random.Random(13)
-    difficulty, drawn = COUNTED_AT.get(name, 5), DRAWN.get(name, 200_000)
+    difficulty, drawn = COUNTED_AT.get(name, 5), DRAWN.get(name, sized(200_000, 60_000))
     seen = Counter(hash(family.problem(rng, difficulty).core) for _ in range(drawn))
     pairs = sum(count * (count - 1) // 2 for count in seen.values())
     at_least = drawn * (drawn - 1) / 2 / max(pairs + 3 * pairs**0.5 + 5, 1)  # three standard deviations
