@@ -20,7 +20,7 @@ COUNTED_AT = {"word_problem": 9}
 """The difficulty at which problems are counted, where it is not 5: stories of five steps have 99,717 cores."""
 HARDEST = 6
 DRAWN = {"word_problem": 20_000, "logic_grid": 40_000, "date_arithmetic": 60_000, "list_program": 60_000}
-"""Problems that are drawn to be counted, where it is not 200,000: of the slowest families as many as show a million."""
+"""Problems that are drawn to be counted: of the slowest families as many as show a million, of the others more."""
 LEAST = 10**6
 
 
