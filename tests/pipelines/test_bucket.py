@@ -16,6 +16,7 @@ from midtrain.pipelines.verification import verify
 from midtrain.progress import Progress
 
 from tests.sizes import sized
+from tests.stores import REAL_STORE
 
 BESIDE = ("events/", "inputs.json", "recipe.yaml", ".lock")
 DRIVER = """
@@ -29,9 +30,6 @@ if __name__ == "__main__":  # workers import the main module too
     remote_lock.STALE, remote_lock.PAUSE = float(os.environ.get("STALE", "3")), 0.2
     cli.main()
 """
-
-# Where what is ours is looked at, and no answer of a store's own.
-ONE = pytest.mark.parametrize("bucket", sized(["moto", "seaweedfs"], ["seaweedfs"]), indirect=True)
 
 
 @pytest.fixture
@@ -101,7 +99,7 @@ def test_a_bucket_holds_what_a_folder_would(corpus, reference, bucket):
 
 
 @pytest.mark.slow
-@ONE
+@REAL_STORE
 def test_scores_decisions_and_explanations_come_from_a_bucket(corpus, small_tasks, bucket, midtrain):
     local = corpus.twin("reference")
     for shop, recipe in ((local, recipe_of(local)), (corpus, in_bucket(corpus, bucket))):
@@ -153,6 +151,7 @@ def test_the_record_is_read_by_status_and_by_a_mixture(corpus, reference, bucket
 
 
 @pytest.mark.slow
+@REAL_STORE
 def test_a_rerun_asks_for_a_handful(corpus, small_tasks, bucket, proxies, reach, monkeypatch):
     for asked_again in (remote_events, remote_lock):  # as often as the run takes long
         monkeypatch.setattr(asked_again, "EVERY", 600.0)
@@ -166,6 +165,7 @@ def test_a_rerun_asks_for_a_handful(corpus, small_tasks, bucket, proxies, reach,
 
 
 @pytest.mark.slow
+@REAL_STORE
 def test_hiccups_of_the_store_change_nothing(corpus, reference, bucket, proxies, reach):
     recipe = in_bucket(corpus, bucket)
     with proxies(bucket.store, seed=3, share=0.2) as proxy:
@@ -178,6 +178,7 @@ def test_hiccups_of_the_store_change_nothing(corpus, reference, bucket, proxies,
 
 @pytest.mark.slow
 @pytest.mark.alone  # what was killed may not look dead before the next run has begun
+@REAL_STORE
 def test_a_killed_run_goes_on_where_it_stopped(corpus, reference, bucket, processes, wait_until):
     recipe = in_bucket(corpus, bucket)
     process = start(corpus, processes, recipe, "--workers", "2")
@@ -199,6 +200,7 @@ def test_a_killed_run_goes_on_where_it_stopped(corpus, reference, bucket, proces
 
 
 @pytest.mark.slow
+@REAL_STORE
 def test_a_run_whose_lock_was_taken_publishes_nothing(corpus, small_tasks, bucket, monkeypatch):
     recipe = in_bucket(corpus, bucket)
     address = storage.location(recipe["output"])
@@ -221,7 +223,7 @@ def test_a_run_whose_lock_was_taken_publishes_nothing(corpus, small_tasks, bucke
 
 
 @pytest.mark.slow
-@ONE
+@REAL_STORE
 def test_another_result_is_kept_unless_it_may_go(corpus, small_tasks, bucket):
     recipe = in_bucket(corpus, bucket)
     first = corpus.curate(**recipe)
@@ -298,7 +300,7 @@ def test_records_of_the_folder(bucket, tmp_path):
 
 
 @pytest.mark.slow
-@ONE
+@REAL_STORE
 def test_an_output_in_a_bucket_is_verified(corpus, small_tasks, bucket):
     corpus.curate(**in_bucket(corpus, bucket))
     output = f"{bucket.address}/results/web"

@@ -25,6 +25,8 @@ from midtrain.pipelines.duplicates import index, index_changes, index_layer, ind
 from midtrain.pipelines.processes import local
 from midtrain.progress import Progress
 
+from tests.stores import REAL_STORE
+
 STEPS = ["exact_dedup", "minhash_dedup"]
 PARAMETER = {"exact_dedup": ("normalize", True), "minhash_dedup": ("ngram", 7)}
 COUNT = 30  # documents of a crawl
@@ -445,6 +447,7 @@ def until_it_dies(change: Callable[[], object]) -> bool:
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.slow
+@REAL_STORE
 def test_outputs_in_a_bucket_make_the_same_index(crawls: Crawls, bucket: Any):
     crawls.grow(2)
     expected = index.open_index(crawls.index)
