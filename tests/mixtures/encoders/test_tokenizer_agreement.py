@@ -103,7 +103,8 @@ def batches(files: Sequence[Path], chosen: slice) -> Iterator[list[str]]:
             if size > BATCH_BYTES:
                 yield batch
                 batch, size = [], 0
-    yield batch
+    if batch:
+        yield batch
 
 
 def compare(tokenizer: Tokenizer, files: Sequence[Path], chosen: slice) -> int:
