@@ -17,6 +17,7 @@ from ruamel.yaml import YAML
 from tests.cluster import kernels
 from tests.cluster.conftest import one_node
 from tests.cluster.processes import free_port, is_free, token
+from tests.sizes import whole_only
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples" / "cluster"
@@ -182,6 +183,7 @@ def test_a_job_is_submitted_with_a_wheel_built_on_the_spot(tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(2 * PATIENCE)
+@whole_only  # test_faults.py has three nodes as well
 def test_three_nodes_curate_the_example_and_are_gone_at_the_end(tmp_path, processes) -> None:
     small = ["--set", "sources.0.count=50000", "--set", "sources.1.count=20000"]
     recipe = str(EXAMPLES / "recipe.yaml")

@@ -9,19 +9,19 @@ from tests.cluster import faults, network
 from tests.cluster.corpora import Corpora
 from tests.cluster.faults import Moment
 from tests.cluster.nodes import Cluster, three_nodes
-from tests.sizes import sized
+from tests.sizes import sized, whole_only
 
 pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(1500)]
 
 GOES_ON_WITHIN = 60.0  # seconds after a link was cut, with the settings that are shipped
 STANDS_STILL = 5.0  # seconds; tasks take a third of one, and a node is given up only after keepalives
-RUNS = [  # of a part of the system each; benchmarks/faults.py does them all again and again
+RUNS = [  # benchmarks/faults.py does them all again and again
     ("worker killed", Moment(0.1)),
-    ("link down", Moment(0.15, node=2)),
     ("head killed", Moment(0.4)),
-    ("document eats", Moment(0)),
 ]
 MORE = [
+    ("link down", Moment(0.15, node=2)),
+    ("document eats", Moment(0)),
     ("raylet killed", Moment(0.2, node=1)),
     ("node returns", Moment(0.1, node=2)),
     ("link flaps", Moment(0.5, node=1, seconds=6)),
@@ -67,6 +67,7 @@ def test_the_files_are_those_of_an_undisturbed_run(
         assert row.gap > STANDS_STILL
 
 
+@whole_only
 def test_where_no_namespace_is_permitted_links_alone_cannot_be_cut(
     made: Corpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,7 @@ def punctuation():
     ("make", "scores"),
     [
         (parentheses, False),
-        pytest.param(parentheses, True, marks=pytest.mark.alone),  # half of the time that it may take
+        (parentheses, True),
         (without_spaces, False),
         (without_spaces, True),
         (punctuation, False),
