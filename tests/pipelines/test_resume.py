@@ -170,7 +170,8 @@ def test_a_build_that_dies_at_any_write_is_made_good(shop, built_workshop, dying
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "when"), [("group", sized((3, 12, 30), (3, 30))), ("driver", sized((3, 12, 30), (12,))), ("worker", (3,))]
+    ("what", "when"),
+    sized([("group", (3, 12, 30)), ("driver", (3, 12, 30)), ("worker", (3,))], [("group", (3,)), ("driver", (30,))]),
 )
 def test_a_killed_build_goes_on_where_it_stopped(corpus, processes, wait_until, monkeypatch, what, when):
     monkeypatch.setattr(inputs, "MIN_SPLIT", 2000)

@@ -198,7 +198,7 @@ def test_killed_and_resumed_it_is_bitwise_the_same_run(undisturbed, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("attempt", range(sized(4, 2)))
+@pytest.mark.parametrize("attempt", range(sized(4, 1)))
 def test_killed_again_and_again(undisturbed, tmp_path, attempt):
     rng = random.Random(attempt)
     kills = sorted(rng.sample(range(1, STEPS - 1), 4))

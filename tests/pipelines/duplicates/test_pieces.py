@@ -18,6 +18,8 @@ from midtrain.pipelines.duplicates import pieces
 from midtrain.pipelines.explain import explain
 from midtrain.pipelines.read_parts import read_part
 
+from tests.sizes import whole_only
+
 STEPS = {"line_dedup": False, "paragraph_dedup": True}
 LEAST = 8
 LINES = [
@@ -113,7 +115,7 @@ def test_texts_are_those_of_a_plain_loop(workshop, plain_deduplicated, step):
 
 
 @pytest.mark.parametrize("step", STEPS)
-@pytest.mark.parametrize("workers", [0, 1, 2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [0, 1, 2, pytest.param(4, marks=[pytest.mark.slow, whole_only])])
 def test_files_splits_and_workers_change_nothing(workshop, monkeypatch, plain_deduplicated, step, workers):
     sources = [("x", pages(120)), ("y", pages(90, 1, "q")), ("z", pages(10, 0))]
     rng = random.Random(workers)
