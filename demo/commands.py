@@ -5,6 +5,7 @@ take on the machine that the demo was measured on, scaled by how fast this one h
 """
 
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -47,7 +48,7 @@ class Command:
     @property
     def text(self) -> str:
         """As it would be typed."""
-        return " ".join(["midtrain", self.verb, str(self.subject), *self.options])
+        return shlex.join(["midtrain", self.verb, str(self.subject), *self.options])
 
     def start(self, output: Any, errors: Any) -> "subprocess.Popen[bytes]":
         """Starts it; each command computes with one thread, and two of them share the machine."""

@@ -17,8 +17,6 @@ from typing import Any
 import orjson
 import pytest
 
-from tests.sizes import sized
-
 ACCESS_KEY = "AKIATESTTESTTEST"
 BEGUN_WITHIN = 60.0  # seconds
 PORTS = range(20_000, 32_000)  # below those that Linux gives to connections
@@ -179,10 +177,6 @@ def make_bucket(reach: Callable[[str], None]) -> Callable[[str], Bucket]:
 def bucket(request: pytest.FixtureRequest, make_bucket: Callable[[str], Bucket]) -> Bucket:
     """An empty bucket, in moto's store and in a real one."""
     return make_bucket(request.getfixturevalue(request.param))
-
-
-# For slow tests that look at what is ours, and at no answer of a store's own.
-REAL_STORE = pytest.mark.parametrize("bucket", sized(["moto", "seaweedfs"], ["seaweedfs"]), indirect=True)
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ def test_a_job_is_submitted_with_a_wheel_built_on_the_spot(tmp_path) -> None:
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.timeout(2 * PATIENCE)
-@whole_only  # test_faults.py has three nodes as well
+@whole_only
 def test_three_nodes_curate_the_example_and_are_gone_at_the_end(tmp_path, processes) -> None:
     small = ["--set", "sources.0.count=50000", "--set", "sources.1.count=20000"]
     recipe = str(EXAMPLES / "recipe.yaml")

@@ -1,4 +1,7 @@
-"""On three nodes, whatever breaks: the run ends, or goes on when it is started again, with the files it always has."""
+"""On three nodes, whatever breaks: the run ends, or goes on when it is started again, with the files it always has.
+
+In CI a worker and the head break; in `make whole` all of them.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path

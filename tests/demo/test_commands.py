@@ -129,24 +129,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.mark.parametrize("quick", [False, True])
 @pytest.mark.parametrize("pace", [0.5, 1.0, 1.7])
-def test_the_time_left_falls_to_nothing(clock: Clock, pace: float) -> None:
+def test_the_time_left_falls_to_nothing(clock: Clock, pace: float, quick: bool) -> None:
     """On a machine of one speed, once that is known; and it is right from then on."""
-    times, total = Timetable(), sum(EXPECTED.values()) * pace
+    times = Timetable(quick)
+    expected = times.expected
+    assert sum(expected.values()) == sum(EXPECTED.values()) - quick * 275 / 2
+    total = sum(expected.values()) * pace
     seen = [times.left()]
-    for step, seconds in EXPECTED.items():
+    for step, seconds in expected.items():
         for tenth in range(10):
             clock.now += seconds * pace / 10
             seen.append(times.left(step, (tenth + 1) / 10))
         times.done(step)
-    assert seen[0] == sum(EXPECTED.values())
-    known = [left for left in seen if left < sum(EXPECTED.values()) - 10][-60:]
+    assert seen[0] == sum(expected.values())
+    known = [left for left in seen if left < sum(expected.values()) - 10][-60:]
     assert known == sorted(known, reverse=True)
     assert times.elapsed() == pytest.approx(total)
     assert times.left() == seen[-1] == 0.0
     half = seen[len(seen) // 2]
     spent = [0.0]
-    for seconds in EXPECTED.values():
+    for seconds in expected.values():
         spent += [spent[-1] + seconds * pace / 10 * n for n in range(1, 11)]
     assert half == pytest.approx(total - spent[len(seen) // 2])
 

@@ -70,6 +70,16 @@ def test_its_own_folder_is_replaced_when_asked(road: Any, tmp_path: Path) -> Non
     assert len(road) == 2
 
 
+def test_quick_is_asked_for_by_its_option(
+    road: Any, monkeypatch: pytest.MonkeyPatch, midtrain: Any, tmp_path: Path
+) -> None:
+    asked = []
+    monkeypatch.setattr(demo, "run", lambda *given: asked.append(given))
+    for options in ((), ("--quick",)):
+        assert midtrain("demo", tmp_path / "demo", *options).code == 0
+    assert [given[-1] for given in asked] == [demo.WHOLE, demo.QUICK]
+
+
 def test_an_empty_folder_is_as_good_as_none(road: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     demo.run(str(tmp_path), 0, False)
     said = capsys.readouterr().out

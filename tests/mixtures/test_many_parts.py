@@ -1,4 +1,4 @@
-"""Mixtures of a thousand and of a million parts: a fresh process opens either at once and reads its first sequences."""
+"""Mixtures of a thousand parts and of very many: a fresh process opens either at once and reads its first sequences."""
 
 import importlib.util
 import subprocess
@@ -60,7 +60,7 @@ def test_a_thousand_parts_open_at_once(tmp_path):
 
 @pytest.mark.measures
 @pytest.mark.slow
-def test_a_million_parts_open_as_a_thousand_do(tmp_path):
+def test_very_many_parts_open_as_a_thousand_do(tmp_path):
     """Ten trillion tokens, in CI a fifth of it: tables and order are whole, of the parts only those read lie there."""
     many = helper()
     parts = sized(1_000_000, 200_000)

@@ -15,8 +15,7 @@ from midtrain.pipelines.output import Output
 from midtrain.pipelines.verification import verify
 from midtrain.progress import Progress
 
-from tests.sizes import sized
-from tests.stores import REAL_STORE
+from tests.sizes import REAL_STORE, sized
 
 BESIDE = ("events/", "inputs.json", "recipe.yaml", ".lock")
 DRIVER = """

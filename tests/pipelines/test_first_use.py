@@ -1,6 +1,6 @@
 """The first use of the rule sets on a machine compiles their kernels: how long that takes, and that it is done once.
 
-Slow: it compiles all of them, in a cache of its own.
+Slow: it compiles all of them, in CI those of two, in a cache of its own.
 """
 
 import json

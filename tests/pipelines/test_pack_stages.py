@@ -19,7 +19,7 @@ from midtrain.pipelines.runner import Runner
 from midtrain.progress import Events, Progress
 
 from tests.mixtures.memory_ends import MemoryEnds
-from tests.sizes import sized
+from tests.sizes import whole_only
 
 PROGRAM = Path(__file__).parent / "pack_memory.py"
 LENGTHS = np.random.default_rng(1).lognormal(3, 1, 3000).astype(np.int64) + 1
@@ -122,12 +122,12 @@ def test_the_program_that_measures_packs_and_draws_an_epoch(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.measures
-def test_millions_of_documents_need_the_memory_of_one_part(tmp_path):
+@whole_only
+def test_fifteen_million_documents_need_the_memory_of_one_part(tmp_path):
     """The draws that are counted at a time, up to a million, are held too."""
-    few, many = sized((20, 60), (8, 24))
     one = packed_in_memory(tmp_path / "one", 1, 250_000)
-    third, all_of_them = (packed_in_memory(tmp_path / str(parts), parts, 250_000) for parts in (few, many))
-    assert all_of_them["documents"] == many * 250_000
+    third, all_of_them = (packed_in_memory(tmp_path / str(parts), parts, 250_000) for parts in (20, 60))
+    assert all_of_them["documents"] == 15_000_000
     assert one["peak"] < footprints.packing(250_000, 110_000_000 // 2048)
-    assert all_of_them["peak"] < third["peak"] + 6 * (many - few) * 250_000  # at 8 bytes a document it would be more
+    assert all_of_them["peak"] < third["peak"] + (60 << 20)  # ten million documents more: 76 MiB at 8 bytes each
     assert all_of_them["peak"] < one["peak"] + (125 << 20)

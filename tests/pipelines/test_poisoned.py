@@ -14,6 +14,8 @@ from midtrain.errors import RunError
 from midtrain.pipelines import inputs
 from midtrain.pipelines.readers.records import derived_id
 
+from tests.sizes import whole_only
+
 HERE = Path(__file__).parent
 PATIENCE = 150.0  # seconds
 
@@ -79,9 +81,10 @@ def told(root, event):
     return [found for found in map(orjson.loads, lines) if found["event"] == event]
 
 
-def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poisoned, as_if_raised):
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=[pytest.mark.slow, whole_only]), 2])
+def test_a_document_that_crashes_its_process_is_set_aside(corpus, deadly, poisoned, as_if_raised, workers):
     recipe = poisoned(a17=deadly.SEGFAULT)
-    result = deadly.curate(recipe, 2)
+    result = deadly.curate(recipe, workers)
     out = corpus.root / "out"
     assert tables(out) == as_if_raised(recipe)
     ((identity, found),) = set_aside(out).items()

@@ -87,7 +87,7 @@ def test_runs_killed_again_and_again_at_any_moment_come_to_the_same(corpus, undi
     while rounds < sized(4, 2) or killed < sized(6, 3):
         rounds += 1
         assert rounds < 20, killed
-        for tasks in sorted(rng.sample(range(total), 2)):
+        for tasks in sorted(rng.sample(range(total), sized(3, 2))):
             seconds, group = rng.random() / 50, rng.random() < 0.5
             killed += kill_in_the_middle(corpus, processes, wait_until, tasks, seconds, whole_group=group)
         check_resumed(corpus, processes, undisturbed)

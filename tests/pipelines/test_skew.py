@@ -1,4 +1,4 @@
-"""Inputs of any shape: many small files, one of 4 GB, compressed and plain, one document of 50 MB; all slow.
+"""Inputs of any shape: many small files, one of gigabytes, compressed and plain, one document of 50 MB; all slow.
 
 Tasks take about equally long, parts are about equally large, and no process holds more than a task needs.
 """
@@ -60,7 +60,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def quick_folder(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one, since a busy disk takes a minute to remove 200,000 files."""
+    """A folder in memory where there is one, since a busy disk takes a minute to remove so many files."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 4 * FILES * FILE_BYTES
     with tempfile.TemporaryDirectory(dir=memory if roomy else tmp_path) as name:
@@ -91,7 +91,7 @@ def curated(workshop, processes, capsys):
         assert said.code == 0, said.err
         stage = curation.plan(recipes.load(recipe))[0]
         events = [one for one in workshop.events("out") if one["event"] == "task_finished"]
-        # Tasks 0 and 1 are the first of their processes, which load libraries: of 48 short ones they would be the 99th
+        # Tasks 0 and 1 are the first of their processes, which load libraries: of a few dozen they would be the 99th
         # percentile.
         own = [event for event in events if event["folder"] == stage.folder.name]
         seconds = [event["cpu"] for event in own if event["task"] > 1 or len(own) < 10]
@@ -118,7 +118,7 @@ def text_bytes(path: Path) -> int:
 def check_even(found: Curated) -> None:
     """Tasks take about equally long, parts are about as large as wanted, no task holds more than was foreseen.
 
-    The slowest of some fifty tasks may have had a bad moment; one that had too much would have too large a part.
+    The slowest of some dozens of tasks may have had a bad moment; one that had too much would have too large a part.
     """
     assert np.quantile(found.seconds, 0.9) < 3 * np.quantile(found.seconds, 0.5)
     assert found.stage.size / 2 <= min(found.sizes.values()) <= max(found.sizes.values()) <= 2 * found.stage.size

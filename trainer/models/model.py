@@ -59,8 +59,8 @@ class Losses:
 
 def _embedding(rows: int, columns: int) -> nn.Embedding:
     """nn.Embedding, which on the meta device would import torch's compiler, .7 s, to draw what is not there."""
-    weight = torch.empty(rows, columns)
-    return nn.Embedding(rows, columns, _weight=weight if weight.is_meta else None)
+    on_meta = torch.empty(0).is_meta
+    return nn.Embedding(rows, columns, _weight=torch.empty(rows, columns) if on_meta else None)
 
 
 class MoEModel(nn.Module):

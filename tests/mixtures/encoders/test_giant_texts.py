@@ -62,7 +62,7 @@ def test_giants_have_the_ids_of_the_unsplit_text(name, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES[:3])
-def test_a_part_of_a_megabyte_has_the_ids_of_the_library(name):
+def test_up_to_a_megabyte_has_the_ids_of_the_library(name):
     size = sized(MEGABYTE, MEGABYTE // 8)
     tokenizer = open_real(name)
     library = Library.from_file(tokenizer.path)
@@ -94,9 +94,9 @@ def test_tens_of_megabytes_take_seconds_and_no_more_memory_than_their_ids(name, 
     ids = tokenizer.encode_column(text, ["giant"]).ids
     seconds = time.process_time() - start
     held = most_held() - before
-    assert seconds < 60
+    assert seconds < 10 + megabytes
     assert (
-        held < megabytes * MEGABYTE + 20 * len(ids) + 100 * MEGABYTE
+        held < megabytes * MEGABYTE + 20 * len(ids) + (50 + megabytes) * MEGABYTE
     )  # the copy with its space; ids, their copy, masks
     head = ids_of(tokenizer, text[0].as_py()[: MEGABYTE // 3])
     same = len(head) - 64  # what the end of the shorter text decides

@@ -25,7 +25,7 @@ from midtrain.pipelines.duplicates import index, index_changes, index_layer, ind
 from midtrain.pipelines.processes import local
 from midtrain.progress import Progress
 
-from tests.stores import REAL_STORE
+from tests.sizes import REAL_STORE
 
 STEPS = ["exact_dedup", "minhash_dedup"]
 PARAMETER = {"exact_dedup": ("normalize", True), "minhash_dedup": ("ngram", 7)}

@@ -266,7 +266,7 @@ def test_a_run_that_dies_in_any_stage_goes_on_to_the_same_files(workshop, dying,
     total = writes()
     stages = {path.name for path in (reference_shop.root / "out" / "stages").iterdir()}
     assert len(stages) == 3  # what was read, the choice, what is left
-    for at in range(3 if behind else 4, total, max(total // sized(12, 5), 1)):
+    for at in range(3 if behind else 4, total, max(total // (sized(12, 5) if behind else 12), 1)):
         shutil.rmtree(workshop.root / "out", ignore_errors=True)
         dying(at, behind)
         with pytest.raises(BaseException, match=r"^$") as death:

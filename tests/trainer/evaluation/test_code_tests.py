@@ -144,7 +144,7 @@ def test_published_solutions_pass(benchmark_files: Path, name: str, count: int, 
 
 @isolated
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "every"), [("humaneval", 2), ("mbpp", 10)])
+@pytest.mark.parametrize(("name", "every"), [("humaneval", sized(1, 2)), ("mbpp", sized(6, 10))])
 def test_no_solution_passes_that_returns_something_else(benchmark_files: Path, name: str, every: int) -> None:
     """The tested function gives a pair of its answer and a word, so that only the tests can tell."""
     solved = problems(benchmark_files, name)[::every]

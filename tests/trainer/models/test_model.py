@@ -2,6 +2,8 @@
 
 import math
 import re
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -250,3 +252,17 @@ def test_a_gpu_computes_the_same(autocast: bool) -> None:
         assert theirs.grad is not None, name
         if not autocast:
             torch.testing.assert_close(theirs.grad.cpu(), ours.grad, atol=1e-5, rtol=1e-3, msg=name)
+
+
+def test_a_model_on_the_meta_device_imports_no_compiler() -> None:
+    """A command that loads a checkpoint would wait .7 s for it."""
+    program = """
+import sys, torch
+from midtrain.trainer.models.model import MoEModel
+from midtrain.trainer.models.presets import resolve
+with torch.device("meta"):
+    model = MoEModel(resolve("zaya-tiny").with_vocab(9))
+print(all(one.is_meta and one.requires_grad for one in model.parameters()), "torch._dynamo" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ended.stdout.split() == ["True", "False"]
