@@ -70,9 +70,7 @@ def test_its_own_folder_is_replaced_when_asked(road: Any, tmp_path: Path) -> Non
     assert len(road) == 2
 
 
-def test_quick_is_asked_for_by_its_option(
-    road: Any, monkeypatch: pytest.MonkeyPatch, midtrain: Any, tmp_path: Path
-) -> None:
+def test_quick_is_asked_for_by_its_option(monkeypatch: pytest.MonkeyPatch, midtrain: Any, tmp_path: Path) -> None:
     asked = []
     monkeypatch.setattr(demo, "run", lambda *given: asked.append(given))
     for options in ((), ("--quick",)):

@@ -20,6 +20,8 @@ from midtrain.trainer.models.residual import ScaledSum, scaled_sum
 from midtrain.trainer.models.swiglu import swiglu
 from torch import Tensor
 
+from tests.sizes import sized
+
 STARTS = torch.tensor([1, 0, 0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 0, 0, 0, 1], dtype=torch.bool)
 """Two rows of eight tokens: segments of 1, 2, 3 and more, at the ends of a row and inside."""
 
