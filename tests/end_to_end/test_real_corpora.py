@@ -19,7 +19,7 @@ from midtrain.mixtures.built import Built
 from midtrain.trainer import metrics
 
 from tests import processor_time
-from tests.sizes import sized, whole_only
+from tests.sizes import whole_only
 
 EXAMPLE = Path(__file__).parents[2] / "examples/web_gsm8k"
 CLOCK = {"seconds", "tokens_per_second"}
@@ -28,7 +28,6 @@ SHORT = (
     *("--set", "phases.0.steps=35", "--set", "phases.0.schedule.warmup=5"),
     *("--set", "phases.1.steps=15", "--set", "phases.1.schedule.warmup=5"),
     *("--set", "checkpoint.every=10"),
-    *sized((), ("--set", "phases.0.batch_tokens=2Ki", "--set", "phases.1.batch_tokens=2Ki")),
 )
 STEPS = 50
 PROMPT = ("generate", "run", "The", "--raw", "--temperature", "1", "--max-new-tokens", "20")
