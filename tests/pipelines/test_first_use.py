@@ -13,8 +13,9 @@ from tests.sizes import sized, whole_only
 
 pytestmark = pytest.mark.slow
 
-# Seconds of one core; of all steps 41 to 51 were measured, and 60 are the target of a machine at rest.
-FIRST, LATER = sized(180, 80), 20
+# Seconds of one core; 60 are the target, of a machine at rest. All steps took 41 to 51, and 96 on a slow one, where the
+# two of CI took 58.
+FIRST, LATER = sized(180, 120), 20
 ALL = [
     {"url": {"soft_words": ["casino", "poker", "bonus"]}},
     {"language": {"keep": ["en"], "min_score": 0.65}},
@@ -60,7 +61,7 @@ def test_the_first_use_takes_about_a_minute_at_most_and_the_workers_share_it(wor
 
     first = curate("first", "0")
     kernels = compiled(cache)
-    assert len(kernels) > sized(8, 1)
+    assert len(kernels) > sized(8, 4)
     later = curate("later", "0")
     curate("two", "2")
     events = [one for one in workshop.events("two") if one["event"] == "task_finished"]
