@@ -30,7 +30,7 @@ EXPECTED = {
     "after": 15.0,
 }
 """Seconds of each step on two cores of a server of 2023, the kernels' first compilation included."""
-HALVED = ("pretrain", "midtrain", "after", "before")  # steps that a quick demo has half of
+LEARNING = ("pretrain", "before", "midtrain", "after")  # steps that take as long as there is to learn
 LOOK_EVERY = 0.5  # seconds between looks at a running command
 LINE_EVERY = 15.0  # seconds between lines where there is no terminal
 
@@ -60,9 +60,10 @@ class Command:
 class Timetable:
     """Runs the steps in turn and tells how long the rest will take."""
 
-    def __init__(self, quick: bool = False) -> None:
+    def __init__(self, share: float = 1.0) -> None:
+        """Starts the clock of a demo that learns a share of the whole one."""
         self.started = time.monotonic()
-        self.expected = {step: cost / 2 if quick and step in HALVED else cost for step, cost in EXPECTED.items()}
+        self.expected = {step: cost * share if step in LEARNING else cost for step, cost in EXPECTED.items()}
         self.todo = dict(self.expected)
         self.live = sys.stderr.isatty()
         self._said = 0.0

@@ -27,14 +27,15 @@ MARK = ".midtrain-demo"  # what tells a folder of ours, which may be replaced, f
 
 @dataclass(frozen=True)
 class Size:
-    """How much is learned: families of problems, and tokens of each phase, None for those of the YAML files."""
+    """How much is learned: families of problems, tokens of each phase if not the YAML files', the share of all."""
 
     tasks: tuple[str, ...]
-    phases: tuple[str, ...] | None = None
+    phases: tuple[str, ...] = ()
+    share: float = 1.0
 
 
 WHOLE = Size(("modular_chain", "word_problem"))
-QUICK = Size(("modular_chain",), ("240K", "720K", "720K"))
+QUICK = Size(("modular_chain",), ("240K", "720K", "720K"), 0.5)
 """Half of it: with one family to learn, half of the tokens do; fewer do not (docs/log.md)."""
 
 
@@ -81,7 +82,7 @@ def run(output: str, seed: int, overwrite: bool, size: Size = WHOLE) -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the commands end with the demo
     paths = Paths(Path(output))
     _claim(paths.root, overwrite)
-    times = Timetable(quick=size is QUICK)
+    times = Timetable(size.share)
     try:
         results = _road(paths, seed, times, size)
     finally:
@@ -138,7 +139,7 @@ def _settings(**values: Any) -> list[str]:
 def _curate(paths: Paths, size: Size) -> Command:
     changed: dict[str, Any] = {"output": paths.curated}
     changed |= {f"sources__{i}__path": paths.raw / f"{name}.jsonl" for i, name in enumerate(TEXT_SOURCES)}
-    if size is not WHOLE:
+    if size.tasks != WHOLE.tasks:
         generated = range(len(TEXT_SOURCES), len(TEXT_SOURCES) + len(MIXTURE_SOURCES) - 1)
         changed |= {f"sources__{i}__tasks": f"[{', '.join(size.tasks)}]" for i in generated}
     return Command("curate", HERE / "recipe.yaml", _settings(**changed))
@@ -147,7 +148,7 @@ def _curate(paths: Paths, size: Size) -> Command:
 def _build(paths: Paths, seed: int, size: Size) -> Command:
     changed: dict[str, Any] = {"output": paths.shards, "seed": seed}
     changed |= {f"sources__{i}__documents": paths.curated for i in range(len(MIXTURE_SOURCES))}
-    changed |= {f"phases__{i}__tokens": tokens for i, tokens in enumerate(size.phases or ())}
+    changed |= {f"phases__{i}__tokens": tokens for i, tokens in enumerate(size.phases)}
     return Command("build", HERE / "mixture.yaml", _settings(**changed))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 import pytest
 from midtrain.demo import commands
-from midtrain.demo.commands import EXPECTED, Command, Timetable
+from midtrain.demo.commands import EXPECTED, LEARNING, Command, Timetable
 from midtrain.errors import RunError
 
 PATIENCE = 150.0  # seconds
@@ -129,13 +129,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("share", [1.0, 0.5])
 @pytest.mark.parametrize("pace", [0.5, 1.0, 1.7])
-def test_the_time_left_falls_to_nothing(clock: Clock, pace: float, quick: bool) -> None:
+def test_the_time_left_falls_to_nothing(clock: Clock, pace: float, share: float) -> None:
     """On a machine of one speed, once that is known; and it is right from then on."""
-    times = Timetable(quick)
+    times = Timetable(share)
     expected = times.expected
-    assert sum(expected.values()) == sum(EXPECTED.values()) - quick * 275 / 2
+    assert sum(expected.values()) == sum(EXPECTED.values()) - (1 - share) * sum(EXPECTED[step] for step in LEARNING)
     total = sum(expected.values()) * pace
     seen = [times.left()]
     for step, seconds in expected.items():
